@@ -1,0 +1,327 @@
+package lease
+
+import (
+	"maps"
+	"slices"
+)
+
+type phase uint8
+
+const (
+	phaseIdle       phase = iota
+	phaseAcquiring        // asks the voters for a group that is free
+	phaseHolding          // gate open
+	phaseConfirming       // has a lease by its memory, gate shut: after a restart or a pause
+)
+
+func (p phase) String() string {
+	return [...]string{"idle", "acquiring", "holding", "confirming"}[p]
+}
+
+// group is this node's own claim to a group, as candidate and as holder.
+type group struct {
+	name     string
+	phase    phase
+	epoch    Epoch
+	cause    Cause  // what Open will say
+	ticket   Ticket // what the requests of this acquisition carry
+	started  Instant
+	eligible bool
+	rank     int
+
+	round round
+	// floor is the first message whose answer may count: what was sent for an
+	// earlier claim, or before a release, never does.
+	floor uint64
+	// valid is until when each voter's grant is good, counted from before the
+	// request was sent; until is the quorum-th largest of them.
+	valid map[string]Instant
+	until Instant
+
+	askAt      Instant // a candidate does not ask before this
+	highest    Epoch   // highest epoch that any voter told of
+	usedTicket Epoch   // highest epoch for which a ticket was taken or declined
+	handed     Epoch   // epoch of the last transfer from this node, until it is handed back
+	refusal    Reason  // the last one, for status
+}
+
+// round is one question to all voters, with its repetitions.
+type round struct {
+	open    bool   // undecided
+	first   uint64 // counter of the first message of the round
+	next    Instant
+	answers map[string]answer
+}
+
+type answer struct {
+	ref     uint64
+	granted bool
+	reason  Reason
+	freeAt  Instant // when the voter said it could grant
+}
+
+func newGroup(name string) *group { return &group{name: name, valid: make(map[string]Instant)} }
+
+// claims reports whether the node has, or believes it has, a lease.
+func (g *group) claims() bool { return g.phase == phaseHolding || g.phase == phaseConfirming }
+
+// enter changes the phase and keeps count of the claims.
+func (m *Machine) enter(g *group, p phase) {
+	was := g.claims()
+	g.phase = p
+	switch {
+	case !was && g.claims():
+		m.holding++
+	case was && !g.claims():
+		m.holding--
+	}
+}
+
+// begin starts a claim: nothing that was granted before counts for it.
+func (m *Machine) begin(now Time, g *group, p phase, epoch Epoch, cause Cause) {
+	m.enter(g, p)
+	g.epoch, g.cause, g.started = epoch, cause, now.Boot
+	g.floor = m.counter + 1
+	clear(g.valid)
+	g.until = 0
+	m.startRound(now, g)
+}
+
+func (m *Machine) startRound(now Time, g *group) {
+	g.round = round{open: true, first: m.counter + 1, answers: make(map[string]answer, len(m.voters))}
+	m.stats.Rounds++
+	m.ask(now, g)
+}
+
+// ask sends the round's request to every voter that has not answered it.
+func (m *Machine) ask(now Time, g *group) {
+	e := Entry{Group: g.name, Kind: KindRequest, Epoch: g.epoch, Ticket: g.ticket}
+	e.Valid = g.phase == phaseHolding && now.Boot < g.until
+	for _, v := range m.cfg.Voters {
+		if _, ok := g.round.answers[v]; !ok {
+			m.out.entry(v, e)
+		}
+	}
+	every := m.cfg.TTL / resendDivisor
+	if !g.ticket.zero() && g.phase == phaseAcquiring {
+		every = m.cfg.TTL / transferDivisor
+	}
+	g.round.next = now.Boot.Add(every)
+}
+
+// answer takes a voter's grant or refusal.
+func (m *Machine) answer(now Time, msg *Message, e *Entry) {
+	g := m.groups[e.Group]
+	sentAt, known := m.sent.at(e.Ref.Counter)
+	switch {
+	case g == nil:
+		m.stats.Rejected[ReasonUnknownGroup]++
+		return
+	case !m.voters[msg.From]:
+		m.stats.Rejected[ReasonNotVoter]++
+		return
+	case g.phase == phaseIdle, e.Epoch != g.epoch, e.Ref.Incarnation != m.cfg.Incarnation, e.Ref.Counter < g.floor, !known:
+		m.stats.Rejected[ReasonOldSequence]++
+		return
+	}
+	if e.Kind == KindRefuse {
+		m.refused(now, g, msg, e)
+		return
+	}
+	if msg.TTL != m.cfg.TTL || !adjacent(msg.Generation, m.cfg.Generation) {
+		m.stats.Rejected[ReasonMalformed]++
+		return
+	}
+	m.stats.Grants++
+	until := sentAt.Add(m.cfg.TTL - m.cfg.Margin)
+	g.valid[msg.From] = max(g.valid[msg.From], until)
+	if msg.From == m.cfg.Node {
+		p := m.voter.group(g.name)
+		assert(p.deadline >= g.valid[msg.From], 2, "own promise on %s ends before the validity counted from it", g.name)
+	}
+	g.round.take(msg.From, answer{ref: e.Ref.Counter, granted: true, freeAt: now.Boot})
+	m.decide(now, g)
+}
+
+func (m *Machine) refused(now Time, g *group, msg *Message, e *Entry) {
+	if e.Reason < reasonEnd {
+		m.stats.Refusals[e.Reason]++
+	}
+	g.refusal = e.Reason
+	g.highest = max(g.highest, e.Highest)
+	left := min(max(e.Left, 0), 2*MaxTTL)
+	if e.Reason == ReasonContested {
+		left = 0 // the other candidate wins, or gives its votes back, within a round trip
+	}
+	g.round.take(msg.From, answer{ref: e.Ref.Counter, reason: e.Reason, freeAt: now.Boot.Add(left)})
+	m.decide(now, g)
+}
+
+// take keeps the answer to the newest request of the round.
+func (r *round) take(voter string, a answer) {
+	if a.ref < r.first {
+		return
+	}
+	if old, ok := r.answers[voter]; !ok || old.ref <= a.ref {
+		r.answers[voter] = a
+	}
+}
+
+// vote counts a round: three values, because a voter that has not answered
+// may still do so.
+type vote uint8
+
+const (
+	votePending vote = iota
+	voteWon
+	voteLost
+)
+
+func (m *Machine) count(g *group) (result vote, superseded int) {
+	granted, refused := 0, 0
+	for _, a := range g.round.answers {
+		switch {
+		case a.granted:
+			granted++
+		default:
+			refused++
+			if a.reason.superseded() {
+				superseded++
+			}
+		}
+	}
+	if granted >= m.quorum {
+		return voteWon, superseded
+	}
+	if len(m.voters)-refused < m.quorum {
+		return voteLost, superseded
+	}
+	return votePending, superseded
+}
+
+// validity returns the quorum-th largest of the voters' individual times: until
+// then a majority has promised the group to nobody else.
+func (m *Machine) validity(g *group) Instant {
+	times := make([]Instant, 0, len(g.valid))
+	for _, t := range g.valid {
+		times = append(times, t)
+	}
+	if len(times) < m.quorum {
+		return 0
+	}
+	slices.Sort(times)
+	return times[len(times)-m.quorum]
+}
+
+// decide draws the consequences of a new answer.
+func (m *Machine) decide(now Time, g *group) {
+	result, superseded := m.count(g)
+	if result == voteWon {
+		g.round.open = false
+	}
+	g.until = max(g.until, m.validity(g))
+	blocking := len(m.voters) - m.quorum + 1
+	switch g.phase {
+	case phaseHolding:
+		if superseded >= blocking {
+			m.stats.Superseded++
+			m.lose(now, g, ReasonRefused)
+			return
+		}
+		m.out.renew(Renew{Group: g.name, Epoch: g.epoch, Until: g.until})
+	case phaseConfirming:
+		if superseded >= blocking {
+			m.lose(now, g, ReasonRefused)
+			return
+		}
+		m.win(now, g)
+	case phaseAcquiring:
+		if m.win(now, g) {
+			return
+		}
+		if result == voteLost {
+			m.giveUp(now, g, m.freeAgain(now, g))
+		}
+	}
+}
+
+// win opens the gate if a quorum's grants reach into the future.
+func (m *Machine) win(now Time, g *group) bool {
+	if g.until <= now.Boot {
+		return false
+	}
+	m.enter(g, phaseHolding)
+	g.ticket = Ticket{}
+	g.refusal = ReasonNone
+	m.out.opens = append(m.out.opens, Open{Group: g.name, Epoch: g.epoch, Until: g.until, Cause: g.cause})
+	if m.nextRound <= now.Boot {
+		m.nextRound = now.Boot.Add(m.cfg.TTL / renewDivisor)
+	}
+	return true
+}
+
+// leave ends a claim without telling anybody.
+func (m *Machine) leave(g *group) {
+	m.enter(g, phaseIdle)
+	g.ticket = Ticket{}
+	g.round = round{}
+	clear(g.valid)
+	g.until = 0
+}
+
+// tell sends an entry to every voter.
+func (m *Machine) tell(e Entry) {
+	for _, v := range m.cfg.Voters {
+		m.out.entry(v, e)
+	}
+}
+
+// recordChanged reports whether what must survive a restart is not yet written.
+func (m *Machine) recordChanged() bool {
+	holds := make(map[string]Epoch)
+	for name, g := range m.groups {
+		if g.claims() {
+			holds[name] = g.epoch
+		}
+	}
+	changed := !maps.Equal(holds, m.writtenHolds) || m.voter != nil && m.voter.changed
+	m.writtenHolds = holds
+	if m.voter != nil {
+		m.voter.changed = false
+	}
+	return changed
+}
+
+func (m *Machine) record() Record {
+	r := Record{Cluster: m.cfg.Cluster, Node: m.cfg.Node, RunID: m.cfg.RunID, Generation: m.cfg.Generation, TTL: m.cfg.TTL}
+	for _, name := range m.names {
+		if g := m.groups[name]; g.claims() {
+			r.Holds = append(r.Holds, HoldRecord{Group: name, Epoch: g.epoch})
+		}
+	}
+	if m.voter != nil {
+		for _, name := range slices.Sorted(maps.Keys(m.voter.groups)) {
+			p := m.voter.groups[name]
+			r.Promises = append(r.Promises, PromiseRecord{Group: name, Holder: p.holder, RunID: p.run, Epoch: p.epoch, Highest: p.highest})
+		}
+	}
+	return r
+}
+
+// sentLog remembers when the last messages left. An answer to one that is no
+// longer in it does not count, so its length bounds memory and nothing else.
+type sentLog struct{ entries [4096]sentEntry }
+
+type sentEntry struct {
+	counter uint64
+	at      Instant
+}
+
+func (l *sentLog) note(counter uint64, at Instant) {
+	l.entries[counter%uint64(len(l.entries))] = sentEntry{counter, at}
+}
+
+func (l *sentLog) at(counter uint64) (Instant, bool) {
+	e := l.entries[counter%uint64(len(l.entries))]
+	return e.at, e.counter == counter && counter != 0
+}

@@ -1,0 +1,107 @@
+package lease
+
+// startRounds asks all voters to renew every lease that this node has.
+func (m *Machine) startRounds(now Time) {
+	for _, name := range m.names {
+		if g := m.groups[name]; g.claims() {
+			m.startRound(now, g)
+		}
+	}
+}
+
+// lapse ends the leases whose validity is over. It runs before a message is
+// looked at: a grant that arrives too late must not bridge a gap in which
+// another node may have held the group.
+func (m *Machine) lapse(now Time) {
+	if m.holding == 0 {
+		return
+	}
+	for _, name := range m.names {
+		if g := m.groups[name]; g.phase == phaseHolding && now.Boot >= g.until {
+			m.stats.Lapsed++
+			m.lose(now, g, ReasonExpired)
+		}
+	}
+}
+
+func (m *Machine) holderTick(now Time, g *group) {
+	if !g.claims() {
+		return
+	}
+	if g.phase == phaseConfirming && now.Boot >= g.started.Add(m.cfg.TTL) {
+		m.lose(now, g, ReasonResume)
+		return
+	}
+	if g.round.open && now.Boot >= g.round.next {
+		m.ask(now, g)
+	}
+}
+
+// lose shuts the gate of a lease that is over, and frees the votes. The node
+// does not ask again for more than one ttl: if it can send but not hear, the
+// others get their turn in between.
+func (m *Machine) lose(now Time, g *group, why Reason) {
+	m.drop(g, why)
+	g.askAt = now.Boot.Add(m.cfg.TTL + m.jitter(m.cfg.TTL))
+	g.refusal = why
+}
+
+// drop shuts the gate, forgets the claim, and only then releases the votes
+// (the outbox keeps that order: invariant 3).
+func (m *Machine) drop(g *group, why Reason) {
+	epoch := g.epoch
+	m.leave(g)
+	m.out.shut(Shut{Group: g.name, Epoch: epoch, Reason: why})
+	m.tell(Entry{Group: g.name, Kind: KindRelease, Epoch: epoch})
+}
+
+// Release gives a group up at once: the gate is shut, then the voters are told.
+// It reports whether there was anything to give up.
+func (m *Machine) Release(now Time, name string, why Reason) bool {
+	g := m.groups[name]
+	if g == nil || g.phase == phaseIdle {
+		return false
+	}
+	if g.phase == phaseAcquiring {
+		m.giveUp(now, g, now.Boot.Add(m.cfg.TTL))
+	} else {
+		epoch := g.epoch
+		m.drop(g, why)
+		m.repeatRelease(now, g.name, epoch)
+		// Others first; this node only if nobody wants it.
+		g.askAt = now.Boot.Add(m.cfg.TTL)
+	}
+	m.flush(now)
+	return true
+}
+
+// Paused says that this machine or process stood still: gates are shut first,
+// and the voters asked second. With reverted true the machine's memory may be
+// older than its promises (a snapshot was restored, or a clock says so), and
+// the voter grants nothing for one ttl.
+func (m *Machine) Paused(now Time, reverted bool) {
+	if reverted && m.voter != nil {
+		m.voter.quarantineUntil = max(m.voter.quarantineUntil, now.Boot.Add(m.cfg.TTL))
+	}
+	for _, name := range m.names {
+		g := m.groups[name]
+		switch g.phase {
+		case phaseHolding:
+			m.out.shut(Shut{Group: g.name, Epoch: g.epoch, Reason: ReasonPaused})
+			m.begin(now, g, phaseConfirming, g.epoch, CauseConfirmed)
+		case phaseAcquiring:
+			m.giveUp(now, g, now.Boot.Add(m.jitter(m.cfg.TTL)))
+		}
+	}
+	m.flush(now)
+}
+
+// resume claims again what the last run of this boot held.
+func (m *Machine) resume(now Time) {
+	for _, h := range m.cfg.Record.Holds {
+		if g := m.groups[h.Group]; g != nil {
+			m.begin(now, g, phaseConfirming, h.Epoch, CauseResume)
+		}
+	}
+	m.nextRound = now.Boot.Add(m.cfg.TTL / renewDivisor)
+}

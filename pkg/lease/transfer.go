@@ -1,0 +1,141 @@
+package lease
+
+import "slices"
+
+// repeat is something said once and to be said again a few times, because
+// datagrams get lost. It ends by count, or when the addressee has acted.
+type repeat struct {
+	at      Instant
+	left    int
+	group   string
+	epoch   Epoch // of the claim it creates or ends
+	entries map[string][]Entry
+}
+
+// Transfer hands a group to another node: the gate is shut, the record is
+// deleted, the voters move their promise, and the target gets a ticket. The
+// run id is the target's, as gossip tells it. A reason other than ReasonNone
+// says that nothing was done.
+func (m *Machine) Transfer(now Time, name, to string, toRun RunID) Reason {
+	g := m.groups[name]
+	switch {
+	case g == nil:
+		return ReasonUnknownGroup
+	case g.phase != phaseHolding || now.Boot >= g.until:
+		return ReasonExpired
+	case to == m.cfg.Node || !m.nodes[to]:
+		return ReasonUnknownNode
+	}
+	epoch, highest := g.epoch, max(g.epoch, g.highest)
+	if m.voter != nil {
+		highest = max(highest, m.voter.group(name).highest)
+	}
+	toEpoch := m.newEpoch(now, highest)
+	m.leave(g)
+	m.out.shut(Shut{Group: name, Epoch: epoch, Reason: ReasonTransferred})
+	g.highest = toEpoch
+	g.handed = toEpoch
+	// The target first, and then, if it does not come up, one ttl of promise
+	// later, everybody else.
+	g.askAt = now.Boot.Add(m.cfg.TTL)
+
+	e := Entry{
+		Group: name, Kind: KindTransfer, Epoch: epoch, To: to, ToRun: toRun, ToEpoch: toEpoch,
+		Ticket: Ticket{From: m.cfg.Node, RunID: m.cfg.RunID, Epoch: epoch, Seq: Seq{m.cfg.Incarnation, m.counter + 1}},
+	}
+	entries := make(map[string][]Entry)
+	for _, v := range m.cfg.Voters {
+		entries[v] = append(entries[v], e)
+	}
+	e.Kind = KindTicket
+	entries[to] = append(entries[to], e)
+	m.say(now, repeat{left: transferRepeats, group: name, epoch: toEpoch, entries: entries})
+	m.flush(now)
+	return ReasonNone
+}
+
+// ticket takes over a group that its holder hands to this node.
+func (m *Machine) ticket(now Time, msg *Message, e *Entry) {
+	g := m.groups[e.Group]
+	switch {
+	case g == nil:
+		m.stats.Rejected[ReasonUnknownGroup]++
+		return
+	case e.To != m.cfg.Node || e.ToRun != m.cfg.RunID || e.Ticket.From != msg.From || e.Ticket.RunID != msg.RunID ||
+		msg.TTL != m.cfg.TTL || !adjacent(msg.Generation, m.cfg.Generation):
+		m.stats.Rejected[ReasonMalformed]++
+		return
+	case e.ToEpoch <= g.usedTicket || e.ToEpoch <= g.epoch || g.claims():
+		m.stats.Rejected[ReasonOldSequence]++
+		return
+	}
+	g.usedTicket = e.ToEpoch
+	if !g.eligible {
+		m.stats.Rejected[ReasonUnwanted]++
+		m.tell(Entry{Group: g.name, Kind: KindRelease, Epoch: e.ToEpoch})
+		m.repeatRelease(now, g.name, e.ToEpoch)
+		return
+	}
+	if g.phase == phaseAcquiring {
+		m.giveUp(now, g, now.Boot)
+	}
+	g.ticket = e.Ticket
+	m.begin(now, g, phaseAcquiring, e.ToEpoch, CauseTransfer)
+}
+
+// acknowledge stops repeating a transfer once its target has been heard: it
+// asks for the group itself from then on.
+func (m *Machine) acknowledge(from string, e *Entry) {
+	m.repeats = slices.DeleteFunc(m.repeats, func(r repeat) bool {
+		return r.group == e.Group && e.Epoch >= r.epoch && from != m.cfg.Node
+	})
+}
+
+// handedBack lets the old holder ask at once when the target of its transfer
+// gives the group up without having kept it.
+func (m *Machine) handedBack(now Time, from string, e *Entry) {
+	g := m.groups[e.Group]
+	if g.handed == 0 || e.Epoch != g.handed || from == m.cfg.Node {
+		return
+	}
+	g.handed = 0
+	m.acknowledge(from, e)
+	if g.phase == phaseIdle {
+		g.askAt = now.Boot
+	}
+}
+
+// repeatRelease says a release again, twice: a lost one costs the cluster a ttl.
+func (m *Machine) repeatRelease(now Time, name string, epoch Epoch) {
+	entries := make(map[string][]Entry)
+	for _, v := range m.cfg.Voters {
+		entries[v] = []Entry{{Group: name, Kind: KindRelease, Epoch: epoch}}
+	}
+	m.repeats = append(m.repeats, repeat{
+		at: now.Boot.Add(m.cfg.TTL / transferDivisor), left: releaseRepeats, group: name, epoch: epoch, entries: entries,
+	})
+}
+
+// say sends the entries now and again every ttl/50.
+func (m *Machine) say(now Time, r repeat) {
+	r.at = now.Boot
+	m.repeats = append(m.repeats, r)
+	m.repeatTick(now)
+}
+
+func (m *Machine) repeatTick(now Time) {
+	for i := range m.repeats {
+		r := &m.repeats[i]
+		if now.Boot < r.at {
+			continue
+		}
+		r.at = now.Boot.Add(m.cfg.TTL / transferDivisor)
+		r.left--
+		for to, entries := range r.entries {
+			for _, e := range entries {
+				m.out.entry(to, e)
+			}
+		}
+	}
+	m.repeats = slices.DeleteFunc(m.repeats, func(r repeat) bool { return r.left <= 0 })
+}

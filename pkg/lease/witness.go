@@ -1,0 +1,159 @@
+package lease
+
+import "time"
+
+// Two machines cannot have a majority of each other. With a witness (the
+// gateway, asked by ARP) the rule is:
+//
+//   - A holder keeps its lease while it hears its peer's grants or the witness;
+//     it lets go when it has lost both, or when the peer reports that it has
+//     not heard this node for one ttl.
+//   - A standby takes over only after two ttl of silence from its peer, with
+//     the witness answering three spaced probes and nobody answering for the
+//     floating address.
+//
+// The witness is counted like the grant of a third voter, under those
+// conditions. This is weaker than three voters: see docs/protocol.md.
+
+const (
+	// witnessName stands for the witness among the voters; no node can have it.
+	witnessName = "\x00witness"
+
+	witnessProbes      = 3 // answers needed before a takeover (chosen by us)
+	witnessSilence     = 2 // ttl of silence from the peer before a takeover
+	witnessHelloPerTTL = renewDivisor
+)
+
+type witnessState struct {
+	started  Instant
+	nextSay  Instant
+	answered [witnessProbes]Instant // when the last answered probes were sent, newest first
+	silent   map[string]Instant     // per group: when a probe of its address was sent that nobody answered
+}
+
+func (w *witnessState) start(now Instant) {
+	w.started = now
+	w.nextSay = now
+	w.silent = make(map[string]Instant)
+}
+
+// peer returns the other voter's name, in two-machine mode.
+func (m *Machine) peer() string {
+	for _, v := range m.cfg.Voters {
+		if v != m.cfg.Node {
+			return v
+		}
+	}
+	return ""
+}
+
+func (m *Machine) sinceHeard(node string, now Instant) time.Duration {
+	if at, ok := m.heard[node]; ok {
+		return now.Sub(at)
+	}
+	return now.Sub(m.witness.started)
+}
+
+// WitnessAnswered says that the witness answered a probe sent at sent. Probes
+// that are to count as spaced are at least ttl/10 apart.
+func (m *Machine) WitnessAnswered(now Time, sent Instant) {
+	if !m.cfg.Witness || !m.voters[m.cfg.Node] {
+		return
+	}
+	w := &m.witness
+	if sent.Sub(w.answered[0]) >= m.cfg.TTL/10 {
+		copy(w.answered[1:], w.answered[:])
+		w.answered[0] = sent
+	}
+	m.lapse(now)
+	for _, name := range m.names {
+		m.countWitness(now, m.groups[name])
+	}
+	m.progress(now)
+	m.flush(now)
+}
+
+// AddressSilent says that a probe of a group's addresses, sent at sent, was
+// answered by nobody.
+func (m *Machine) AddressSilent(now Time, name string, sent Instant) {
+	if g := m.groups[name]; g != nil && m.cfg.Witness {
+		m.witness.silent[name] = sent
+		m.countWitness(now, g)
+		m.progress(now)
+		m.flush(now)
+	}
+}
+
+// AddressConflict says that another machine answers for a held address. With
+// two machines the one lower in preference yields.
+func (m *Machine) AddressConflict(now Time, name string, lowerInPreference bool) {
+	g := m.groups[name]
+	if g == nil || !m.cfg.Witness || !g.claims() || !lowerInPreference {
+		return
+	}
+	m.lose(now, g, ReasonConflict)
+	m.flush(now)
+}
+
+// countWitness counts the newest answer of the witness as a grant where the
+// rule allows it.
+func (m *Machine) countWitness(now Time, g *group) {
+	newest := m.witness.answered[0]
+	if newest == 0 {
+		return
+	}
+	// A lease that is held keeps what it has; one that is taken, or confirmed
+	// after a pause or a restart, needs the proof that the peer is gone.
+	if g.phase == phaseIdle || g.phase != phaseHolding && !m.mayTakeAlone(now, g) {
+		return
+	}
+	g.valid[witnessName] = max(g.valid[witnessName], newest.Add(m.cfg.TTL-m.cfg.Margin))
+	m.decide(now, g)
+}
+
+// mayTakeAlone holds the three conditions of a takeover without the peer.
+func (m *Machine) mayTakeAlone(now Time, g *group) bool {
+	oldest := m.witness.answered[witnessProbes-1]
+	silent, probed := m.witness.silent[g.name]
+	return m.sinceHeard(m.peer(), now.Boot) >= witnessSilence*m.cfg.TTL &&
+		oldest != 0 && now.Boot.Sub(oldest) < witnessSilence*m.cfg.TTL &&
+		probed && now.Boot.Sub(silent) < m.cfg.TTL
+}
+
+// witnessHeard looks at what the peer says of its own hearing.
+func (m *Machine) witnessHeard(now Time, msg *Message) {
+	if !m.cfg.Witness || msg.From != m.peer() || msg.Heard < m.cfg.TTL {
+		return
+	}
+	for _, name := range m.names {
+		if g := m.groups[name]; g.claims() {
+			m.lose(now, g, ReasonPeerSilence)
+		}
+	}
+}
+
+// witnessTick keeps the two machines talking when neither has a reason to, so
+// that silence means something.
+func (m *Machine) witnessTick(now Time) {
+	if !m.cfg.Witness || now.Boot < m.witness.nextSay {
+		return
+	}
+	m.witness.nextSay = now.Boot.Add(m.cfg.TTL / witnessHelloPerTTL)
+	if m.out.hello == nil {
+		m.out.hello = make(map[string]bool)
+	}
+	m.out.hello[m.peer()] = true
+}
+
+func (m *Machine) witnessDeadline(next *earliest) {
+	if m.cfg.Witness {
+		next.add(m.witness.nextSay)
+	}
+}
+
+// WantsAddressProbe reports whether a takeover waits for the answer to
+// AddressSilent: the peer has been silent, and this node's gate is shut.
+func (m *Machine) WantsAddressProbe(now Instant, name string) bool {
+	g := m.groups[name]
+	return g != nil && m.cfg.Witness && g.eligible && g.phase != phaseHolding && m.sinceHeard(m.peer(), now) >= m.cfg.TTL
+}
