@@ -82,6 +82,9 @@ func encodeEntry(b []byte, e Entry) []byte {
 		b = binary.AppendUvarint(b, uint64(e.ToRun))
 		b = binary.AppendUvarint(b, uint64(e.ToEpoch))
 		b = appendTicket(b, e.Ticket)
+		if e.Kind == KindTicket {
+			b = appendString(b, e.Note)
+		}
 	}
 	return b
 }
@@ -169,6 +172,9 @@ func (d *decoder) entry() Entry {
 		e.ToRun = RunID(d.uvarint())
 		e.ToEpoch = d.epoch()
 		e.Ticket = d.ticket()
+		if e.Kind == KindTicket {
+			e.Note = d.string()
+		}
 	case KindRelease:
 	default:
 		d.fail("unknown kind of entry")

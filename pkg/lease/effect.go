@@ -26,6 +26,7 @@ type Open struct {
 	Epoch Epoch
 	Until Instant
 	Cause Cause
+	Note  string // CauseTransfer: what the old holder said
 }
 
 // Renew asks for an open gate to stay open until Until.

@@ -24,6 +24,7 @@ type group struct {
 	phase    phase
 	epoch    Epoch
 	cause    Cause  // what Open will say
+	note     string // what the old holder said with its ticket
 	ticket   Ticket // what the requests of this acquisition carry
 	started  Instant
 	eligible bool
@@ -80,7 +81,7 @@ func (m *Machine) enter(g *group, p phase) {
 // begin starts a claim: nothing that was granted before counts for it.
 func (m *Machine) begin(now Time, g *group, p phase, epoch Epoch, cause Cause) {
 	m.enter(g, p)
-	g.epoch, g.cause, g.started = epoch, cause, now.Boot
+	g.epoch, g.cause, g.note, g.started = epoch, cause, "", now.Boot
 	g.floor = m.counter + 1
 	clear(g.valid)
 	g.until = 0
@@ -253,7 +254,7 @@ func (m *Machine) win(now Time, g *group) bool {
 	m.enter(g, phaseHolding)
 	g.ticket = Ticket{}
 	g.refusal = ReasonNone
-	m.out.opens = append(m.out.opens, Open{Group: g.name, Epoch: g.epoch, Until: g.until, Cause: g.cause})
+	m.out.opens = append(m.out.opens, Open{Group: g.name, Epoch: g.epoch, Until: g.until, Cause: g.cause, Note: g.note})
 	if m.nextRound <= now.Boot {
 		m.nextRound = now.Boot.Add(m.cfg.TTL / renewDivisor)
 	}

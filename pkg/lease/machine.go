@@ -65,6 +65,9 @@ func New(now Time, cfg Config) (*Machine, error) {
 			m.voter.quarantineUntil = now.Boot.Add(max(cfg.TTL, cfg.LastTTL))
 		} else {
 			m.voter.restore(now.Boot, cfg.Record)
+			if cfg.Record.Generation != cfg.Generation {
+				m.voter.renewOnlyUntil = now.Boot.Add(cfg.TTL)
+			}
 		}
 	}
 	m.witness.start(now.Boot)

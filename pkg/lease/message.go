@@ -76,6 +76,9 @@ type Entry struct {
 	To      string
 	ToRun   RunID
 	ToEpoch Epoch
+	// Note is the holder's reason, for the target's history; Ticket only, at
+	// most MaxName bytes.
+	Note string
 }
 
 // Ticket proves that the holder From let go of its lease in favour of the node

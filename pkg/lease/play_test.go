@@ -173,7 +173,7 @@ func run(t *testing.T, s *stage, line string) *stage {
 			s.say("%s: nothing to release", args[0])
 		}
 	case "transfer":
-		if why := s.machines[args[0]].Transfer(s.time(), args[1], args[2], s.runs[args[2]]); why != ReasonNone {
+		if why := s.machines[args[0]].Transfer(s.time(), args[1], Target{Node: args[2], RunID: s.runs[args[2]], Note: "play"}); why != ReasonNone {
 			s.say("%s: not transferred: %v", args[0], why)
 		}
 	case "paused":

@@ -12,18 +12,25 @@ type repeat struct {
 	entries map[string][]Entry
 }
 
+// Target is the node that a group is handed to.
+type Target struct {
+	Node  string
+	RunID RunID  // as gossip tells it: a node that has booted since declines
+	Note  string // why, for the target's history
+}
+
 // Transfer hands a group to another node: the gate is shut, the record is
-// deleted, the voters move their promise, and the target gets a ticket. The
-// run id is the target's, as gossip tells it. A reason other than ReasonNone
+// deleted, the voters move their promise, and the target gets a ticket with
+// the note. The run id is the target's, as gossip tells it. A reason other than ReasonNone
 // says that nothing was done.
-func (m *Machine) Transfer(now Time, name, to string, toRun RunID) Reason {
+func (m *Machine) Transfer(now Time, name string, to Target) Reason {
 	g := m.groups[name]
 	switch {
 	case g == nil:
 		return ReasonUnknownGroup
 	case g.phase != phaseHolding || now.Boot >= g.until:
 		return ReasonExpired
-	case to == m.cfg.Node || !m.nodes[to]:
+	case to.Node == m.cfg.Node || !m.nodes[to.Node]:
 		return ReasonUnknownNode
 	}
 	epoch, highest := g.epoch, max(g.epoch, g.highest)
@@ -40,15 +47,15 @@ func (m *Machine) Transfer(now Time, name, to string, toRun RunID) Reason {
 	g.askAt = now.Boot.Add(m.cfg.TTL)
 
 	e := Entry{
-		Group: name, Kind: KindTransfer, Epoch: epoch, To: to, ToRun: toRun, ToEpoch: toEpoch,
+		Group: name, Kind: KindTransfer, Epoch: epoch, To: to.Node, ToRun: to.RunID, ToEpoch: toEpoch,
 		Ticket: Ticket{From: m.cfg.Node, RunID: m.cfg.RunID, Epoch: epoch, Seq: Seq{m.cfg.Incarnation, m.counter + 1}},
 	}
 	entries := make(map[string][]Entry)
 	for _, v := range m.cfg.Voters {
 		entries[v] = append(entries[v], e)
 	}
-	e.Kind = KindTicket
-	entries[to] = append(entries[to], e)
+	e.Kind, e.Note = KindTicket, to.Note
+	entries[to.Node] = append(entries[to.Node], e)
 	m.say(now, repeat{left: transferRepeats, group: name, epoch: toEpoch, entries: entries})
 	m.flush(now)
 	return ReasonNone
@@ -81,6 +88,7 @@ func (m *Machine) ticket(now Time, msg *Message, e *Entry) {
 	}
 	g.ticket = e.Ticket
 	m.begin(now, g, phaseAcquiring, e.ToEpoch, CauseTransfer)
+	g.note = e.Note
 }
 
 // acknowledge stops repeating a transfer once its target has been heard: it

@@ -1,0 +1,175 @@
+package agent
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/pkg/lease"
+)
+
+// openRetry is how long a node that could not add its addresses stays out
+// (chosen by us: long enough for a person to see it, short enough to heal).
+const openRetry = 10 * time.Second
+
+// carryOut does what the lease machine asks for, in its order. Effects of
+// effects are done in the next round.
+func (l *loop) carryOut() {
+	for l.fatal == nil {
+		effects := l.machine.Effects()
+		if len(effects) == 0 {
+			l.openPending()
+			return
+		}
+		for _, e := range effects {
+			if err := l.effect(e); err != nil {
+				l.fatal = err
+				return
+			}
+		}
+	}
+}
+
+// effect returns an error only for what the agent cannot live with.
+func (l *loop) effect(e lease.Effect) error {
+	switch e := e.(type) {
+	case lease.Shut:
+		return l.shut(e)
+	case lease.Persist:
+		if err := l.store.save(e.Record); err != nil {
+			return fmt.Errorf("cannot write the lease record, and must not promise without it: %w", err)
+		}
+	case lease.Open:
+		l.open(e)
+	case lease.Renew:
+		l.renew(e)
+	case lease.Send:
+		for _, datagram := range lease.Encode(e.Message) {
+			if err := l.net.SendLease(e.To, datagram); err != nil {
+				l.log.Debug("lease message not sent", "peer", e.To, "error", err)
+			}
+		}
+	}
+	return nil
+}
+
+func (l *loop) shut(e lease.Shut) error {
+	g := l.groups[e.Group]
+	if err := l.addrs.Shut(e.Group, e.Reason.String()); err != nil {
+		return fmt.Errorf("cannot shut group %s: %w", e.Group, err)
+	}
+	l.dirty = true
+	if g == nil {
+		return nil
+	}
+	g.pending = nil
+	if g.open {
+		g.open = false
+		g.shutAt = bootTime()
+	}
+	switch e.Reason {
+	case lease.ReasonPaused:
+		return nil // confirmed or lost within a round trip: the outcome is told
+	case lease.ReasonTransferred, lease.ReasonReleased:
+		g.lost = "" // this node's own decision: whoever decided has told why
+	default:
+		g.lost = e.Reason.String()
+	}
+	l.log.Info("group shut", "group", e.Group, "epoch", e.Epoch, "reason", e.Reason)
+	return nil
+}
+
+// open opens a group that this node has just won, or puts it off while somebody
+// else answers for an address: the last owner may be dying slowly, and gets one
+// more ttl. Not longer: a router with proxy ARP answers for everything.
+func (l *loop) open(e lease.Open) {
+	g := l.groups[e.Group]
+	g.epoch = uint64(e.Epoch)
+	l.dirty = true
+	fresh := e.Cause == lease.CauseFree || e.Cause == lease.CauseExpired
+	if squatted := fresh && g.squatter != "" && bootTime()-g.squatterAt < l.cfg.Lease.TTL; squatted {
+		g.pending = &pendingOpen{effect: e, openAt: bootTime() + l.cfg.Lease.TTL}
+		l.log.Warn("somebody still answers for an address: opening a ttl later", "group", e.Group, "mac", g.squatter)
+		return
+	}
+	l.openNow(g, e)
+}
+
+// openPending opens what was put off, when its time has come or the other has
+// fallen silent.
+func (l *loop) openPending() {
+	for _, name := range l.order {
+		g := l.groups[name]
+		if g.pending == nil {
+			continue
+		}
+		if g.squatter != "" && bootTime() < g.pending.openAt {
+			continue
+		}
+		e := g.pending.effect
+		g.pending = nil
+		if g.squatter != "" {
+			l.history.add(control.Event{Group: name, Kind: kindConflict, Epoch: g.epoch, From: g.squatter,
+				Reason: "another machine answered for an address; taken all the same after one ttl"})
+		}
+		l.openNow(g, e)
+	}
+}
+
+func (l *loop) openNow(g *groupRun, e lease.Open) {
+	if err := l.addrs.Open(e.Group, time.Duration(e.Until)); err != nil {
+		l.log.Error("cannot open the group", "group", e.Group, "error", err)
+		g.openErr, g.openErrUntil = "cannot add the addresses: "+err.Error(), time.Now().Add(openRetry)
+		l.history.add(control.Event{Group: e.Group, Kind: kindState, To: string(control.StateFault), Reason: g.openErr})
+		l.machine.Release(leaseTime(), e.Group, lease.ReasonReleased)
+		return
+	}
+	g.open, g.lost = true, ""
+	if e.Cause == lease.CauseConfirmed {
+		return
+	}
+	g.heldSince = time.Now()
+	g.cause, g.why = causeOf(e)
+	if g.cause == CauseHealth {
+		g.noteMove(uint64(e.Epoch), time.Now())
+	}
+	l.log.Info("group open", "group", e.Group, "epoch", e.Epoch, "reason", g.why, "cause", g.cause)
+}
+
+// causeOf turns what the lease knows into what people read. A ticket's note is
+// written by note.
+func causeOf(e lease.Open) (Cause, string) {
+	switch e.Cause {
+	case lease.CauseExpired:
+		return CauseDeadOwner, "the last owner was not heard for one ttl"
+	case lease.CauseResume:
+		return CauseResume, "resumed after a restart of the agent"
+	case lease.CauseTransfer:
+		if cause, why, ok := parseNote(e.Note); ok {
+			return cause, why
+		}
+		return CauseSwitchover, "handed over"
+	}
+	return CauseStart, "nobody had it"
+}
+
+func (l *loop) renew(e lease.Renew) {
+	g := l.groups[e.Group]
+	if g.pending != nil {
+		g.pending.effect.Until = e.Until
+		return
+	}
+	if err := l.addrs.Renew(e.Group, time.Duration(e.Until)); err != nil {
+		l.log.Error("cannot renew the group in the kernel", "group", e.Group, "error", err)
+		// Opening again is the cure for whatever has gone missing; where that
+		// fails too, openNow gives the group up.
+		l.openNow(g, lease.Open{Group: e.Group, Epoch: e.Epoch, Until: e.Until, Cause: lease.CauseConfirmed})
+	}
+	// Every grant that is counted was asked for at until - ttl + margin or
+	// later: a claim before that has been answered by a majority since.
+	asked := time.Duration(e.Until) - l.cfg.Lease.TTL
+	if g.claimedAt != 0 && asked > g.claimedAt {
+		g.claimedAt = 0
+		l.addrs.Defend(e.Group)
+	}
+}

@@ -1,0 +1,286 @@
+package agent
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hbagent/hbagent/internal/config"
+	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/pkg/cluster"
+	"github.com/hbagent/hbagent/pkg/lease"
+	"github.com/hbagent/hbagent/pkg/vip"
+)
+
+// groupRun is one group on this node. It belongs to the loop.
+type groupRun struct {
+	cfg   config.Group
+	iface string // on this node; empty if this node may not own it
+
+	// What the policy has judged.
+	fitness  Fitness
+	unfit    bool
+	failedAt time.Time
+	decision Decision
+
+	openErr      string // the addresses could not be added, until openErrUntil
+	openErrUntil time.Time
+	forcedUntil  time.Time // a person wants it here, whatever the checks say
+
+	// The claim.
+	open      bool
+	pending   *pendingOpen
+	epoch     uint64
+	cause     Cause
+	why       string
+	lost      string // why it was lost without this node's own decision
+	heldSince time.Time
+	shutAt    time.Duration
+	claimedAt time.Duration // CLOCK_BOOTTIME of a foreign claim that awaits an answer, 0: none
+	moving    bool          // a switchover of this group is under way here
+
+	// Who answers for an address while this node waits for it.
+	squatter   string
+	squatterAt time.Duration
+
+	// What is shown and published.
+	state control.State
+	since time.Time
+	told  control.State // the last state that the hooks were told
+
+	// Who owns it, as far as is known.
+	owner      string
+	ownerSince time.Time
+	ownerEpoch uint64
+	lastOwner  string // the last one that was known, while there is none
+	moves      []move
+}
+
+// pendingOpen is a won group that is not open yet: see loop.open.
+type pendingOpen struct {
+	effect lease.Open
+	openAt time.Duration
+}
+
+// move is one change of owner for a reason of health.
+type move struct {
+	epoch uint64
+	at    time.Time
+}
+
+// noteMove counts a move once, whoever tells of it.
+func (g *groupRun) noteMove(epoch uint64, at time.Time) {
+	if !slices.ContainsFunc(g.moves, func(m move) bool { return m.epoch == epoch }) {
+		g.moves = append(g.moves, move{epoch, at})
+	}
+}
+
+// recentMoves returns how many moves count against max_moves, and forgets the rest.
+func (g *groupRun) recentMoves(now time.Time) int {
+	g.moves = slices.DeleteFunc(g.moves, func(m move) bool { return now.Sub(m.at) >= g.cfg.MaxMoves.Per })
+	return len(g.moves)
+}
+
+// setGroups takes the groups of a config over; what a group is doing stays.
+func (l *loop) setGroups(cfg *config.Config) {
+	groups := make(map[string]*groupRun, len(cfg.Groups))
+	l.order = l.order[:0:0]
+	for _, c := range cfg.Groups {
+		g := l.groups[c.Name]
+		if g == nil {
+			g = &groupRun{state: control.StateStandby, since: time.Now(), ownerSince: time.Now()}
+			g.told = g.state
+		}
+		g.cfg = c
+		g.iface = ""
+		if slices.Contains(c.Nodes, l.self.Name) {
+			g.iface = c.InterfaceOn(l.self.Name)
+		}
+		groups[c.Name] = g
+		l.order = append(l.order, c.Name)
+	}
+	l.groups = groups
+	l.dirty = true
+}
+
+// vipGroups are the groups whose addresses this node may have.
+func vipGroups(cfg *config.Config, node string) []vip.Group {
+	var out []vip.Group
+	for _, g := range cfg.Groups {
+		if slices.Contains(g.Nodes, node) {
+			out = append(out, vip.Group{Name: g.Name, Interface: g.InterfaceOn(node), Addresses: g.Addresses})
+		}
+	}
+	return out
+}
+
+// judge finds out which groups this node may own.
+func (l *loop) judge() {
+	now := time.Now()
+	for _, name := range l.order {
+		g := l.groups[name]
+		if g.openErr != "" && now.After(g.openErrUntil) {
+			g.openErr = ""
+		}
+		c := Condition{
+			Group: g.cfg, Node: l.self.Name, Checks: l.checks, OpenErr: g.openErr, Stopping: l.stopping,
+			FailedAt: g.failedAt, Now: now, Forced: now.Before(g.forcedUntil),
+		}
+		if g.iface != "" && l.linkDown[g.iface] {
+			c.LinkDown = g.iface
+		}
+		eligible, failed, reason := Judge(c)
+		if failed {
+			g.failedAt = now
+		}
+		g.unfit = failed
+		if eligible != g.fitness.Eligible || g.fitness.Since.IsZero() {
+			g.fitness.Since = now
+		}
+		g.fitness.Eligible, g.fitness.Reason = eligible, reason
+	}
+}
+
+// decide acts on the policy for every group.
+func (l *loop) decide() {
+	now := leaseTime()
+	for _, name := range l.order {
+		g := l.groups[name]
+		l.observe(name, g)
+		d := Decide(l.situation(name, g))
+		g.decision = d
+		l.machine.SetEligible(now, name, d.Stand, d.Rank)
+		if d.MoveTo != "" && g.open && !g.moving {
+			l.handOver(name, d.MoveTo, note(d.Cause, d.Reason))
+		}
+		l.setState(name, g)
+	}
+}
+
+func (l *loop) situation(name string, g *groupRun) Situation {
+	peers := make(map[string]Peer, len(l.peers))
+	for n, p := range l.peers {
+		peers[n] = Peer{Alive: p.alive && p.known, Fitness: p.fit[name]}
+	}
+	holder := g.owner
+	if holder == "" {
+		holder = g.lastOwner
+	}
+	return Situation{
+		Group: g.cfg, Node: l.self.Name, Self: g.fitness, Unfit: g.unfit, Peers: peers, Holds: g.open, Holder: holder,
+		Cause: g.cause, HeldSince: g.heldSince, Moves: g.recentMoves(time.Now()),
+	}
+}
+
+// handOver transfers a group, or releases it when the target cannot be named.
+// It reports whether the ticket is on its way.
+func (l *loop) handOver(name, to, note string) bool {
+	g := l.groups[name]
+	run, ok := l.runOf(to)
+	if ok {
+		why := l.machine.Transfer(leaseTime(), name, lease.Target{Node: to, RunID: run, Note: note})
+		if why == lease.ReasonNone {
+			l.log.Info("handing over", "group", name, "holder", to, "reason", note)
+			g.lost = ""
+			l.dirty = true
+			return true
+		}
+		l.log.Warn("cannot hand over", "group", name, "peer", to, "reason", why)
+	}
+	return false
+}
+
+// setState derives what is shown, and tells the hooks.
+func (l *loop) setState(name string, g *groupRun) {
+	v, _ := l.machine.Group(leaseTime().Boot, name)
+	state := control.StateStandby
+	switch {
+	case g.open:
+		state = control.StateActive
+	case g.pending != nil || v.Phase == "acquiring" || v.Phase == "confirming" || v.Phase == "holding":
+		state = control.StateAcquiring
+	case g.unfit && g.iface != "":
+		state = control.StateFault
+	}
+	if state != g.state {
+		g.state, g.since = state, time.Now()
+	}
+	// Acquiring is passed through in milliseconds, and a pause that is
+	// confirmed was none: neither is worth a line or a hook.
+	if state != control.StateAcquiring && state != g.told {
+		l.history.add(control.Event{Group: name, Kind: kindState, From: string(g.told), To: string(state), Epoch: g.epoch, Reason: g.reason()})
+		g.told = state
+		l.runHooks(name, g)
+	}
+}
+
+// reason says in one line why the group is as it is on this node.
+func (g *groupRun) reason() string {
+	switch {
+	case g.open && g.decision.Reason != "" && g.decision.MoveTo == "":
+		return g.fitness.Reason + "; " + g.decision.Reason
+	case g.open:
+		return g.why
+	case g.pending != nil:
+		return "waiting: " + g.squatter + " still answers for an address"
+	case !g.fitness.Eligible:
+		return g.fitness.Reason
+	}
+	return g.lost
+}
+
+func (l *loop) runHooks(name string, g *groupRun) {
+	c := hookCall{group: name, state: g.state, epoch: g.epoch, reason: g.reason(), timeout: g.cfg.HookTimeout}
+	for _, a := range g.cfg.Addresses {
+		c.addresses = append(c.addresses, a.String())
+	}
+	switch g.state {
+	case control.StateActive:
+		c.programs = g.cfg.OnActive
+	case control.StateStandby:
+		c.programs = g.cfg.OnStandby
+	case control.StateFault:
+		c.programs = g.cfg.OnFault
+	}
+	l.hooks.run(c)
+}
+
+// A note travels with a ticket: the cause, a space, the reason. It is cut to
+// what a message carries.
+func note(cause Cause, reason string) string {
+	s := string(cause) + " " + reason
+	if len(s) > lease.MaxName {
+		s = strings.ToValidUTF8(s[:lease.MaxName-3], "") + "..."
+	}
+	return s
+}
+
+func parseNote(s string) (Cause, string, bool) {
+	cause, why, ok := strings.Cut(s, " ")
+	switch c := Cause(cause); c {
+	case CauseHealth, CauseSwitchover, CauseFailback, CauseStop:
+		return c, why, ok
+	}
+	return "", "", false
+}
+
+// runOf returns the run id that a peer has told.
+func (l *loop) runOf(node string) (lease.RunID, bool) {
+	p := l.peers[node]
+	if p == nil || !p.known {
+		return 0, false
+	}
+	return parseRunID(p.state.RunID)
+}
+
+// groupState is what a peer has told of a group.
+func (p *peerRun) groupState(name string) (cluster.GroupState, bool) {
+	if !p.known {
+		return cluster.GroupState{}, false
+	}
+	i := slices.IndexFunc(p.state.Groups, func(s cluster.GroupState) bool { return s.Name == name })
+	if i < 0 {
+		return cluster.GroupState{}, false
+	}
+	return p.state.Groups[i], true
+}

@@ -1,0 +1,290 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/hbagent/hbagent/internal/config"
+	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/pkg/checks"
+	"github.com/hbagent/hbagent/pkg/cluster"
+	"github.com/hbagent/hbagent/pkg/lease"
+	"github.com/hbagent/hbagent/pkg/vip"
+)
+
+// Chosen by us.
+const (
+	leaseQueue = 1024 // datagrams; at 20 a second and peer, a second of a large site
+	workQueue  = 256
+	// pulse is how often what depends on the time of day is looked at when
+	// nothing happens (hold, max_moves, the watchdog).
+	pulse = 500 * time.Millisecond
+	// pauseDivisor: a wake-up later than ttl/4 means that the process stood still.
+	pauseDivisor = 4
+)
+
+// addresses is what the loop needs of *vip.Manager. Deadlines are readings of
+// CLOCK_BOOTTIME.
+type addresses interface {
+	Open(group string, deadline time.Duration) error
+	Renew(group string, deadline time.Duration) error
+	Shut(group, reason string) error
+	Reannounce(group string)
+	Defend(group string)
+	Probe(ctx context.Context, group string) ([]vip.Claim, error)
+	Holding(group string) []netip.Addr
+	Reconfigure(groups []vip.Group) error
+}
+
+// network is what the loop needs of *cluster.Cluster.
+type network interface {
+	SendLease(node string, payload []byte) error
+	Publish(s cluster.NodeState) error
+	Call(ctx context.Context, node, method string, body []byte) ([]byte, error)
+	RTT() map[string]time.Duration
+}
+
+// errStopped is returned to whoever asks a loop that has ended.
+var errStopped = control.Errorf(control.CodeUnavailable, "the agent is stopping")
+
+// loop is the single owner of all state. Its fields are touched by run and by
+// the functions given to post and do, and by nobody else.
+type loop struct {
+	log        *slog.Logger
+	version    string
+	cfg        *config.Config
+	self       config.Node
+	runIDValue lease.RunID
+	started    time.Time
+
+	machine *lease.Machine
+	addrs   addresses
+	net     network
+	store   *store
+	history *history
+	hooks   *hooks
+	watch   *watchdog
+
+	leaseIn chan []byte
+	work    chan func()
+	ended   chan struct{}
+
+	groups   map[string]*groupRun
+	order    []string // of groups, as configured
+	checks   map[string]checks.State
+	peers    map[string]*peerRun
+	linkDown map[string]bool // interfaces without a carrier
+	stopping bool
+	dirty    bool // something changed that the policy or the peers should know
+
+	published cluster.NodeState
+	due       time.Duration // CLOCK_BOOTTIME at which the timer was to fire, 0 when unset
+	suspended time.Duration // CLOCK_BOOTTIME minus CLOCK_MONOTONIC
+	fatal     error
+	warnings  []string
+	dropped   uint64 // lease messages that found the queue full; atomic access in leaseMessage
+}
+
+// peerRun is what is known of another node.
+type peerRun struct {
+	alive  bool
+	since  time.Time
+	reason string
+	state  cluster.NodeState
+	known  bool
+	fit    map[string]Fitness // by group
+}
+
+func newLoop(log *slog.Logger, cfg *config.Config, self config.Node) *loop {
+	l := &loop{
+		log: log, cfg: cfg, self: self, started: time.Now(),
+		leaseIn: make(chan []byte, leaseQueue), work: make(chan func(), workQueue), ended: make(chan struct{}),
+		groups: make(map[string]*groupRun), checks: make(map[string]checks.State),
+		peers: make(map[string]*peerRun), linkDown: make(map[string]bool), dirty: true,
+	}
+	for _, n := range cfg.Nodes {
+		if n.Name != self.Name {
+			l.peers[n.Name] = &peerRun{since: l.started, fit: make(map[string]Fitness)}
+		}
+	}
+	l.setGroups(cfg)
+	return l
+}
+
+// post hands f to the loop, and waits for room. It reports whether it was taken.
+func (l *loop) post(ctx context.Context, f func()) bool {
+	select {
+	case l.work <- f:
+		return true
+	case <-l.ended:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// do runs f in the loop and waits until it is done.
+func (l *loop) do(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	if !l.post(ctx, func() { f(); close(done) }) {
+		return l.gone(ctx)
+	}
+	select {
+	case <-done:
+		return nil
+	case <-l.ended:
+	case <-ctx.Done():
+	}
+	return l.gone(ctx)
+}
+
+func (l *loop) gone(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("the agent's loop did not answer: %w", err)
+	}
+	return errStopped
+}
+
+// leaseMessage takes a datagram from the cluster's goroutine.
+func (l *loop) leaseMessage(payload []byte) {
+	select {
+	case l.leaseIn <- payload:
+	default: // see the package documentation: what matters is repeated
+	}
+}
+
+// run is the loop. It ends when ctx does, leaving everything as it is: the
+// caller has handed over before, or means to resume. Only a fatal error shuts
+// the groups here.
+func (l *loop) run(ctx context.Context) (err error) {
+	defer close(l.ended)
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+			var broken *lease.Violation
+			if e, ok := p.(error); !ok || !errors.As(e, &broken) {
+				l.log.Error("the agent's loop panicked", "panic", p, "stack", string(debug.Stack()))
+			}
+		}
+		if err != nil {
+			l.shutAll(err)
+		}
+	}()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	beat := time.NewTicker(pulse)
+	defer beat.Stop()
+	l.suspended = bootTime() - monotonicTime()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case payload := <-l.leaseIn:
+			l.lookAtClock()
+			l.step(payload)
+		case f := <-l.work:
+			l.lookAtClock()
+			f()
+		case <-timer.C:
+			l.lookAtClock()
+			l.machine.Tick(leaseTime())
+		case <-beat.C:
+			l.lookAtClock()
+			l.dirty = true
+			l.machine.Check()
+			l.watch.feed()
+		}
+		l.settle()
+		if l.fatal != nil {
+			return l.fatal
+		}
+		l.arm(timer)
+	}
+}
+
+// settle carries out what has become due until nothing is left to do. Deciding
+// may cause effects, and effects may change what is decided; two rounds are the
+// rule, and the bound is there so that a mistake in the policy shows as a log
+// line instead of a loop that eats the machine.
+func (l *loop) settle() {
+	for range 16 {
+		l.carryOut()
+		if l.fatal != nil || !l.dirty {
+			return
+		}
+		l.dirty = false
+		l.judge()
+		l.decide()
+		l.publish()
+	}
+	l.log.Error("the policy does not come to rest", "groups", l.order)
+	l.dirty = false
+}
+
+// arm sets the timer for the lease machine's next deadline.
+func (l *loop) arm(timer *time.Timer) {
+	next, ok := l.machine.NextDeadline()
+	for _, g := range l.groups {
+		if g.pending != nil {
+			if at := lease.Instant(g.pending.openAt); !ok || at < next {
+				next, ok = at, true
+			}
+		}
+	}
+	if !ok {
+		timer.Stop()
+		l.due = 0
+		return
+	}
+	l.due = time.Duration(next)
+	timer.Reset(max(l.due-bootTime(), 0))
+}
+
+// lookAtClock notices that this process or machine stood still, before anything
+// else is done: gates are shut first, and the voters asked second.
+func (l *loop) lookAtClock() {
+	now := bootTime()
+	late := now - l.due
+	suspended := now - monotonicTime()
+	asleep := suspended - l.suspended
+	l.suspended = suspended
+	limit := l.cfg.Lease.TTL / pauseDivisor
+	if asleep < limit && (l.due == 0 || late < limit) {
+		return
+	}
+	l.due = 0
+	pause := max(late, asleep)
+	l.log.Warn("this machine or process stood still", "for", pause, "suspended", asleep >= limit)
+	l.history.add(control.Event{Kind: kindAgent, Reason: "stood still", Detail: pause.Round(time.Millisecond).String()})
+	l.machine.Paused(leaseTime(), asleep >= limit)
+	l.carryOut()
+}
+
+// step hands a lease message to the machine.
+func (l *loop) step(payload []byte) {
+	m, err := lease.Decode(payload)
+	if err != nil {
+		l.log.Debug("lease message dropped", "error", err)
+		return
+	}
+	l.machine.Step(leaseTime(), m)
+}
+
+// shutAll is the last thing that a broken agent does.
+func (l *loop) shutAll(why error) {
+	for _, name := range slices.Sorted(maps.Keys(l.groups)) {
+		if err := l.addrs.Shut(name, "the agent gives up"); err != nil {
+			l.log.Error("cannot remove the addresses; the kernel ends them with their lifetime", "group", name, "error", err)
+		}
+	}
+	l.history.add(control.Event{Kind: kindAgent, Reason: "gave up", Detail: why.Error()})
+}
+
+func newRand() *rand.Rand { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) }

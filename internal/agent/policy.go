@@ -1,0 +1,217 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hbagent/hbagent/internal/config"
+	"github.com/hbagent/hbagent/pkg/checks"
+)
+
+// Cause is why a group came to its owner. The values are published, and kept in
+// the history; they are never reused.
+type Cause string
+
+// The causes.
+const (
+	CauseStart      Cause = "start"      // nobody had it
+	CauseDeadOwner  Cause = "dead-owner" // the owner's lease ran out
+	CauseReleased   Cause = "released"   // the owner gave it up
+	CauseHealth     Cause = "health"     // the owner failed a check
+	CauseSwitchover Cause = "switchover" // a person asked for it
+	CauseFailback   Cause = "failback"   // back to a preferred node
+	CauseStop       Cause = "stop"       // the owner's agent was stopped
+	CauseResume     Cause = "resume"     // the same owner, after a restart or a pause
+)
+
+// Fitness is whether a node may own a group, and if not, why.
+type Fitness struct {
+	Eligible bool
+	Reason   string    // of not being eligible
+	Since    time.Time // eligible (or not) since then
+}
+
+// Condition is what Judge looks at: one group on this node, at one moment.
+type Condition struct {
+	Group    config.Group
+	Node     string
+	Checks   map[string]checks.State // of this node, by name
+	LinkDown string                  // interface of the group without a carrier, empty if it has one
+	OpenErr  string                  // the addresses could not be added lately
+	Stopping bool
+	// FailedAt is when this node was last found unfit by a check, the link or
+	// an error, zero if never: Group.Hold counts from then.
+	FailedAt time.Time
+	Now      time.Time
+	// Forced: a person wants the group here in spite of checks and hold.
+	Forced bool
+}
+
+// Judge decides whether this node may own a group. failed tells whether it is
+// something about the node that does not work, as opposed to waiting for hold.
+// It is pure.
+func Judge(c Condition) (eligible, failed bool, reason string) {
+	if c.Stopping {
+		return false, false, "the agent is stopping"
+	}
+	if !slices.Contains(c.Group.Nodes, c.Node) {
+		return false, false, "not among the group's nodes"
+	}
+	if c.OpenErr != "" {
+		return false, true, c.OpenErr
+	}
+	if c.LinkDown != "" {
+		return false, true, "interface " + c.LinkDown + " has no link"
+	}
+	if c.Forced {
+		return true, false, ""
+	}
+	for _, name := range c.Group.Checks {
+		st, ok := c.Checks[name]
+		switch {
+		case !ok || st.Status == checks.Pending:
+			return false, false, "check " + name + " has not answered yet"
+		case !st.Required:
+		case st.Status == checks.Failing:
+			return false, true, failing(name, st.Message)
+		}
+	}
+	if left := c.Group.Hold - c.Now.Sub(c.FailedAt); !c.FailedAt.IsZero() && left > 0 {
+		return false, false, fmt.Sprintf("healthy again, but not yet for %v", c.Group.Hold)
+	}
+	return true, false, ""
+}
+
+func failing(check, message string) string {
+	if message == "" {
+		return "check " + check + " fails"
+	}
+	return "check " + check + " fails: " + message
+}
+
+// Peer is what a decision needs to know of another node.
+type Peer struct {
+	Alive   bool
+	Fitness Fitness
+}
+
+// Situation is what Decide looks at: one group, at one moment.
+type Situation struct {
+	Group config.Group
+	Node  string // this node
+	Self  Fitness
+	// Unfit tells that Self is not eligible because something does not work,
+	// which is what moves a group; waiting for hold does not.
+	Unfit  bool
+	Peers  map[string]Peer
+	Holds  bool   // this node holds the lease
+	Holder string // who does, as far as this node knows
+	Cause  Cause  // why this node has it
+	// HeldSince is when this node got it.
+	HeldSince time.Time
+	// Moves counts the moves for health within Group.MaxMoves.Per.
+	Moves int
+}
+
+// Decision is what this node does about a group.
+type Decision struct {
+	Stand  bool   // ask for the group when it is free
+	Rank   int    // how many better candidates there are
+	MoveTo string // hand it to this node, now
+	Cause  Cause  // of the move
+	Reason string // of the move, or of staying in spite of a fault
+}
+
+// Decide is the failover policy. It is pure.
+func Decide(s Situation) Decision {
+	d := Decision{Stand: s.Self.Eligible, Rank: rank(s)}
+	if !s.Holds {
+		return d
+	}
+	if s.Unfit {
+		return leave(s, d)
+	}
+	if s.Group.Failback {
+		if better := preferred(s); better != "" {
+			d.MoveTo, d.Cause = better, CauseFailback
+			d.Reason = better + " is preferred and healthy again"
+		}
+	}
+	return d
+}
+
+// leave decides about a holder that does not work.
+func leave(s Situation, d Decision) Decision {
+	target, why := best(s)
+	switch {
+	case target == "":
+		// The same fate everywhere: moving would help nobody.
+		d.Reason = "stays here: " + why
+	case s.Group.MaxMoves.Count > 0 && s.Moves >= s.Group.MaxMoves.Count:
+		d.Reason = fmt.Sprintf("stays here: moved %d times in %v already (max_moves)", s.Moves, s.Group.MaxMoves.Per)
+	default:
+		d.MoveTo, d.Cause, d.Reason = target, CauseHealth, s.Self.Reason
+	}
+	return d
+}
+
+// best returns the first node in the order of preference that could take the
+// group over, or why there is none.
+func best(s Situation) (node, why string) {
+	var reasons []string
+	for _, n := range s.Group.Nodes {
+		if n == s.Node {
+			continue
+		}
+		p := s.Peers[n]
+		switch {
+		case !p.Alive:
+			reasons = append(reasons, n+" is down")
+		case !p.Fitness.Eligible:
+			reasons = append(reasons, n+": "+p.Fitness.Reason)
+		default:
+			return n, ""
+		}
+	}
+	if len(reasons) == 0 {
+		return "", "no other node may own it"
+	}
+	return "", strings.Join(reasons, "; ")
+}
+
+// preferred returns a node before this one in the order of preference to which
+// the group should return. After a person moved it, only a node that has become
+// eligible since counts: what was asked for by hand is not undone at once.
+func preferred(s Situation) string {
+	for _, n := range s.Group.Nodes {
+		if n == s.Node {
+			return ""
+		}
+		p := s.Peers[n]
+		if !p.Alive || !p.Fitness.Eligible {
+			continue
+		}
+		if s.Cause == CauseSwitchover && !p.Fitness.Since.After(s.HeldSince) {
+			continue
+		}
+		return n
+	}
+	return ""
+}
+
+// rank counts the better candidates. The present holder is none: the question
+// comes up when it is gone.
+func rank(s Situation) int {
+	r := 0
+	for _, n := range s.Group.Nodes {
+		if n == s.Node {
+			break
+		}
+		if p := s.Peers[n]; n != s.Holder && p.Alive && p.Fitness.Eligible {
+			r++
+		}
+	}
+	return r
+}

@@ -1,0 +1,153 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/hbagent/hbagent/pkg/lease"
+)
+
+// Names in the run directory, which a boot empties, and in the state
+// directory, which outlives it.
+const (
+	lockName    = "lock"
+	recordName  = "lease.json"
+	stateName   = "agent.json"
+	historyName = "events.jsonl"
+)
+
+// ErrRunning: another agent has the run directory.
+var ErrRunning = errors.New("another agent is running")
+
+// runRecord is what a restarted agent needs, and only within the same boot.
+type runRecord struct {
+	BootID string       `json:"boot_id"`
+	Record lease.Record `json:"record"`
+}
+
+// store keeps the lease record. It belongs to the loop.
+type store struct {
+	path   string
+	bootID string
+}
+
+// lockRunDir makes sure that one agent at a time uses a run directory. The lock
+// goes with the process, however it ends.
+func lockRunDir(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the run directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%w with run directory %s: stop it first, or give this one its own --run-dir", ErrRunning, dir)
+		}
+		return nil, fmt.Errorf("lock the run directory: %w", os.NewSyscallError("flock", err))
+	}
+	return f, nil
+}
+
+// load returns the record of an earlier run of this boot, nil if there is none.
+// A record that cannot be read is no record: the voter then goes into
+// quarantine, which is always safe.
+func (s *store) load() (*lease.Record, error) {
+	r, err := readRecord(s.path)
+	if err != nil || r == nil || r.BootID != s.bootID {
+		return nil, err
+	}
+	return &r.Record, nil
+}
+
+func readRecord(path string) (*runRecord, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lease record: %w", err)
+	}
+	var r runRecord
+	if err := json.Unmarshal(b, &r); err != nil {
+		return nil, fmt.Errorf("lease record %s: %w", path, err)
+	}
+	return &r, nil
+}
+
+func (s *store) save(r lease.Record) error {
+	return writeJSON(s.path, runRecord{BootID: s.bootID, Record: r})
+}
+
+// ResumableGroups returns the groups that an agent started now on this run
+// directory would try to resume: `hbagent cleanup` spares them when systemd is
+// about to start the agent again.
+func ResumableGroups(runDir string) ([]string, error) {
+	id, err := bootID()
+	if err != nil {
+		return nil, err
+	}
+	s := store{path: filepath.Join(runDir, recordName), bootID: id}
+	r, err := s.load()
+	if err != nil || r == nil {
+		return nil, err
+	}
+	var groups []string
+	for _, h := range r.Holds {
+		groups = append(groups, h.Group)
+	}
+	return groups, nil
+}
+
+// machineState outlives a boot. It is written once at each start.
+type machineState struct {
+	Incarnation uint64        `json:"incarnation"`
+	TTL         time.Duration `json:"ttl_ns"`
+}
+
+// nextState reads what the last run left, and returns it with the state of this
+// run, already written: an incarnation is used once, whatever happens later.
+func nextState(dir string, ttl time.Duration, now time.Time) (last, this machineState, err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return last, this, fmt.Errorf("state directory: %w", err)
+	}
+	path := filepath.Join(dir, stateName)
+	b, err := os.ReadFile(path)
+	if err == nil {
+		// A damaged file is treated as none: the wall clock stands in for it.
+		_ = json.Unmarshal(b, &last)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return last, this, fmt.Errorf("state directory: %w", err)
+	}
+	if last.TTL < 0 || last.TTL > lease.MaxTTL {
+		last.TTL = lease.MaxTTL
+	}
+	this = machineState{Incarnation: max(uint64(max(now.UnixNano(), 0)), last.Incarnation+1), TTL: ttl}
+	if err := writeJSON(path, this); err != nil {
+		return last, this, fmt.Errorf("state directory: %w", err)
+	}
+	return last, this, nil
+}
+
+// writeJSON replaces a file in one step. The run directory is a tmpfs and the
+// record need not survive a power cut, so there is no fsync.
+func writeJSON(path string, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	tmp := path + ".tmp"
+	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}

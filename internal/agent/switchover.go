@@ -1,0 +1,297 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hbagent/hbagent/internal/control"
+)
+
+// Chosen by us.
+const (
+	prepareTimeout  = 5 * time.Second  // the target runs its checks once
+	forceValid      = 15 * time.Second // how long "take it whatever the checks say" counts
+	forwardTimeout  = 60 * time.Second
+	openPoll        = time.Millisecond
+	rollbackTTLs    = 4 // how long, in ttls, a move that failed is watched for its owner
+	targetOpenTTLs  = 2 // how long, in ttls, the target has to open
+	openTimeoutLow  = time.Second
+	minRollbackWait = 5 * time.Second
+)
+
+// Methods of the calls between agents. The bodies are JSON.
+const (
+	methodSwitchover = "switchover" // to the owner: SwitchoverRequest -> SwitchoverResult
+	methodPrepare    = "prepare"    // to the target: prepareRequest -> prepareAnswer
+	methodAwaitOpen  = "await-open" // to the target: awaitRequest -> awaitAnswer, when it is open
+)
+
+type prepareRequest struct {
+	Group string `json:"group"`
+	Force bool   `json:"force"`
+}
+
+type prepareAnswer struct {
+	Ready  bool   `json:"ready"`
+	Reason string `json:"reason,omitempty"`
+}
+
+type awaitRequest struct {
+	Group string `json:"group"`
+	After uint64 `json:"after"` // an epoch: a later one is waited for
+}
+
+type awaitAnswer struct {
+	Open   bool   `json:"open"`
+	Epoch  uint64 `json:"epoch,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// mover carries one planned move through, on the owner.
+type mover struct {
+	api      *api
+	req      control.SwitchoverRequest
+	progress func(control.SwitchoverStep)
+	result   control.SwitchoverResult
+}
+
+// Switchover implements control.Agent: on the owner it moves the group, on any
+// other node it asks the owner to.
+func (a *api) Switchover(ctx context.Context, req control.SwitchoverRequest, progress func(control.SwitchoverStep)) (control.SwitchoverResult, error) {
+	var owner string
+	var problem error
+	err := a.loop.do(ctx, func() { owner, problem = a.loop.admit(req) })
+	if err = errors.Join(err, problem); err != nil {
+		return control.SwitchoverResult{}, err
+	}
+	m := &mover{api: a, req: req, progress: progress, result: control.SwitchoverResult{Group: req.Group, From: owner, To: req.To, Steps: []control.SwitchoverStep{}}}
+	switch owner {
+	case "":
+		return m.refuse("nobody owns " + req.Group + " now, so there is nothing to move: look at hbagent status"), nil
+	case a.loop.self.Name:
+		return m.run(ctx)
+	}
+	return m.forward(ctx, owner)
+}
+
+// admit looks at a request before anything is done about it. It runs in the loop.
+func (l *loop) admit(req control.SwitchoverRequest) (owner string, err error) {
+	g := l.groups[req.Group]
+	if g == nil {
+		return "", control.Errorf(control.CodeNotFound, "no group %q; there are: %v", req.Group, l.order)
+	}
+	if req.To != "" {
+		if _, ok := l.cfg.Node(req.To); !ok {
+			return "", control.Errorf(control.CodeNotFound, "no node %q; %s may be owned by %v", req.To, req.Group, g.cfg.Nodes)
+		}
+		if !slices.Contains(g.cfg.Nodes, req.To) {
+			return "", control.Errorf(control.CodeBadRequest, "%s may not own %s; its nodes are %v", req.To, req.Group, g.cfg.Nodes)
+		}
+	}
+	if g.moving {
+		return "", control.Errorf(control.CodeConflict, "a switchover of %s is under way already", req.Group)
+	}
+	return g.owner, nil
+}
+
+func (m *mover) forward(ctx context.Context, owner string) (control.SwitchoverResult, error) {
+	m.step("ask "+owner+", the owner", control.StepRunning, "")
+	ctx, cancel := context.WithTimeout(ctx, forwardTimeout)
+	defer cancel()
+	body, err := json.Marshal(m.req)
+	if err != nil {
+		return m.result, err
+	}
+	answer, err := m.api.loop.net.Call(ctx, owner, methodSwitchover, body)
+	if err != nil {
+		return m.result, control.Errorf(control.CodeUnavailable, "%s owns %s and did not answer: %v; look at hbagent status before you try again", owner, m.req.Group, err)
+	}
+	if err := json.Unmarshal(answer, &m.result); err != nil {
+		return m.result, fmt.Errorf("answer of %s: %w", owner, err)
+	}
+	for _, s := range m.result.Steps {
+		m.progress(s)
+	}
+	return m.result, nil
+}
+
+func (m *mover) step(name string, state control.StepState, detail string) {
+	s := control.SwitchoverStep{Step: name, State: state, Detail: detail, At: time.Now()}
+	if state != control.StepRunning {
+		m.result.Steps = append(m.result.Steps, s)
+	}
+	m.progress(s)
+}
+
+func (m *mover) refuse(reason string) control.SwitchoverResult {
+	m.step("preflight", control.StepFailed, reason)
+	m.result.Outcome, m.result.Reason = control.OutcomeRefused, reason
+	return m.result
+}
+
+// run is the move as the owner sees it: ask the target, hand over, wait for the
+// target to open; if it does not, wait for the group to have an owner again.
+func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
+	l := m.api.loop
+	name := m.req.Group
+	var refusal string
+	err := l.do(ctx, func() { m.result.To, refusal = l.preflight(m.req) })
+	if err != nil {
+		return m.result, err
+	}
+	if refusal != "" {
+		return m.refuse(refusal), nil
+	}
+	defer l.post(context.WithoutCancel(ctx), func() { l.groups[name].moving = false; l.dirty = true })
+	to := m.result.To
+	if why := m.prepare(ctx); why != "" {
+		return m.refuse(to + " cannot take " + name + ": " + why), nil
+	}
+	m.step("preflight", control.StepOK, to+" is ready")
+
+	var handed bool
+	var after uint64
+	err = l.do(ctx, func() {
+		after = l.groups[name].epoch
+		reason := "asked for on " + l.self.Name
+		handed = l.groups[name].open && l.handOver(name, to, note(CauseSwitchover, reason))
+	})
+	if err != nil {
+		return m.result, err
+	}
+	if !handed {
+		return m.refuse("this node lost the group meanwhile, or cannot name " + to), nil
+	}
+	return m.await(ctx, after)
+}
+
+// preflight holds what can be known here against the request. It runs in the
+// loop; on success the group is marked as moving.
+func (l *loop) preflight(req control.SwitchoverRequest) (to, refusal string) {
+	g := l.groups[req.Group]
+	to = req.To
+	if to == "" {
+		var why string
+		if to, why = best(l.situation(req.Group, g)); to == "" {
+			return "", "no node can take it: " + why
+		}
+	}
+	needed, _ := l.machine.Quorum()
+	v, _ := l.machine.Group(leaseTime().Boot, req.Group)
+	switch {
+	case g.moving:
+		return to, "another switchover of " + req.Group + " is under way"
+	case to == l.self.Name:
+		return to, to + " owns " + req.Group + " already"
+	case !g.open:
+		return to, "this node does not own " + req.Group + " any more"
+	case !l.peers[to].alive:
+		return to, to + " is down"
+	case len(v.Granted) < needed && !l.cfg.Lease.Witness.IsValid():
+		return to, fmt.Sprintf("only %d voters answer, %d are needed", len(v.Granted), needed)
+	}
+	g.moving = true
+	return to, ""
+}
+
+func (m *mover) prepare(ctx context.Context) (why string) {
+	ctx, cancel := context.WithTimeout(ctx, prepareTimeout)
+	defer cancel()
+	m.step("preflight", control.StepRunning, m.result.To+" runs its checks")
+	var answer prepareAnswer
+	if err := m.call(ctx, methodPrepare, prepareRequest{Group: m.req.Group, Force: m.req.Force}, &answer); err != nil {
+		return err.Error()
+	}
+	if !answer.Ready {
+		return answer.Reason
+	}
+	return ""
+}
+
+func (m *mover) call(ctx context.Context, method string, req, answer any) error {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return err
+	}
+	b, err := m.api.loop.net.Call(ctx, m.result.To, method, body)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, answer)
+}
+
+// await sees a move through that has begun. It does not end early: whoever
+// asked may have gone, the group still needs an owner.
+func (m *mover) await(ctx context.Context, after uint64) (control.SwitchoverResult, error) {
+	l := m.api.loop
+	ctx = context.WithoutCancel(ctx)
+	ttl := l.cfg.Lease.TTL
+	m.step("handover", control.StepRunning, m.result.To+" takes over")
+	openCtx, cancel := context.WithTimeout(ctx, max(targetOpenTTLs*ttl, openTimeoutLow))
+	defer cancel()
+	var answer awaitAnswer
+	err := m.call(openCtx, methodAwaitOpen, awaitRequest{Group: m.req.Group, After: after}, &answer)
+	if err == nil && answer.Open {
+		m.result.Epoch = answer.Epoch
+		m.result.NoOwnerMs = m.sinceShut(ctx)
+		m.step("handover", control.StepOK, m.result.To+" is active")
+		m.result.Outcome = control.OutcomeMoved
+		return m.result, nil
+	}
+	reason := answer.Reason
+	if err != nil {
+		reason = err.Error()
+	}
+	m.step("handover", control.StepFailed, m.result.To+" did not open: "+reason)
+	return m.rollBack(ctx, reason), nil
+}
+
+func (m *mover) sinceShut(ctx context.Context) float64 {
+	var took time.Duration
+	_ = m.api.loop.do(ctx, func() { took = bootTime() - m.api.loop.groups[m.req.Group].shutAt })
+	return float64(took.Microseconds()) / 1000
+}
+
+// rollBack waits until the group has an owner again, which the lease sees to by
+// itself: the target gives its votes back, or its promise runs out.
+func (m *mover) rollBack(ctx context.Context, reason string) control.SwitchoverResult {
+	l := m.api.loop
+	m.step("roll back", control.StepRunning, "waiting for an owner")
+	ctx, cancel := context.WithTimeout(ctx, max(rollbackTTLs*l.cfg.Lease.TTL, minRollbackWait))
+	defer cancel()
+	m.result.Reason = reason
+	owner, epoch := l.awaitOwner(ctx, m.req.Group)
+	m.result.Epoch = epoch
+	switch owner {
+	case "":
+		m.result.Outcome = control.OutcomeFailed
+		m.step("roll back", control.StepFailed, "nobody has it yet: look at hbagent status")
+	case m.result.To:
+		m.result.Outcome = control.OutcomeMoved
+		m.step("roll back", control.StepOK, owner+" came up after all")
+	default:
+		m.result.Outcome = control.OutcomeRolledBack
+		m.step("roll back", control.StepOK, owner+" has it again")
+	}
+	m.result.NoOwnerMs = m.sinceShut(context.WithoutCancel(ctx))
+	return m.result
+}
+
+func (l *loop) awaitOwner(ctx context.Context, name string) (owner string, epoch uint64) {
+	poll := time.NewTicker(5 * openPoll)
+	defer poll.Stop()
+	for {
+		if l.do(ctx, func() { owner, epoch = l.groups[name].owner, l.groups[name].ownerEpoch }) != nil || owner != "" {
+			return owner, epoch
+		}
+		select {
+		case <-ctx.Done():
+			return "", 0
+		case <-poll.C:
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package agent
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/pkg/lease"
+	"github.com/hbagent/hbagent/pkg/vip"
+)
+
+// Chosen by us.
+const (
+	// The owner is suspected when its promise has less than half a ttl left: it
+	// is renewed every fifth. Then the candidate looks who answers for the
+	// addresses, so that the answer is there when the group is free.
+	suspectDivisor = 2
+	probeDivisor   = 4 // one look lasts ttl/4
+)
+
+// vipEvent takes what the address manager has seen.
+func (l *loop) vipEvent(e vip.Event) {
+	kind := kindAddress
+	switch e.Kind {
+	case vip.Conflict:
+		kind = kindConflict
+		l.conflict(e.Group)
+	case vip.LinkUp, vip.LinkDown:
+		kind = kindLink
+		if l.linkDown[e.Interface] == (e.Kind == vip.LinkDown) {
+			return
+		}
+		l.linkDown[e.Interface] = e.Kind == vip.LinkDown
+		l.dirty = true
+	case vip.Lapsed:
+		l.lookAtLapsed(e.Group)
+	}
+	l.log.Warn("network", "reason", e.Kind.String(), "group", e.Group, "addr", e.Addr, "interface", e.Interface, "detail", e.Detail)
+	ev := control.Event{Group: e.Group, Kind: kind, Reason: e.Kind.String(), Detail: e.Detail}
+	if e.MAC != nil {
+		ev.From = e.MAC.String()
+	}
+	l.history.add(ev)
+}
+
+// conflict notes a foreign claim: it is answered when a round that was sent
+// after it has confirmed the lease, never before.
+func (l *loop) conflict(name string) {
+	g := l.groups[name]
+	if g == nil || !g.open {
+		return
+	}
+	g.claimedAt = bootTime()
+	lower := len(g.cfg.Nodes) > 0 && g.cfg.Nodes[0] != l.self.Name
+	l.machine.AddressConflict(leaseTime(), name, lower)
+}
+
+// lookAtLapsed lets the lease machine notice what the address manager noticed
+// first; a group that it still holds is opened again.
+func (l *loop) lookAtLapsed(name string) {
+	now := leaseTime()
+	l.machine.Tick(now)
+	g := l.groups[name]
+	if v, ok := l.machine.Group(now.Boot, name); ok && g != nil && g.open && l.machine.Valid(now.Boot, name) {
+		l.openNow(g, lease.Open{Group: name, Epoch: v.Epoch, Until: v.Until, Cause: lease.CauseConfirmed})
+	}
+}
+
+// prober looks at the wire on behalf of the loop: who answers for the addresses
+// of a group that may soon be taken, and, with two machines, whether the
+// witness answers.
+type prober struct {
+	loop  *loop
+	every time.Duration
+	probe func(ctx context.Context, group string) ([]vip.Claim, error)
+	host  func(ctx context.Context, iface string) (time.Duration, error) // nil: no witness
+}
+
+// Run looks every ttl/4 until ctx ends.
+func (p *prober) Run(ctx context.Context) error {
+	tick := time.NewTicker(p.every)
+	defer tick.Stop()
+	for {
+		var groups []string
+		var iface string
+		if err := p.loop.do(ctx, func() { groups, iface = p.loop.wantsProbes() }); err != nil {
+			return nil // the loop has ended
+		}
+		for _, name := range groups {
+			p.lookAt(ctx, name)
+		}
+		if p.host != nil && iface != "" {
+			sent := bootTime()
+			probeCtx, cancel := context.WithTimeout(ctx, p.every)
+			_, err := p.host(probeCtx, iface)
+			cancel()
+			if err == nil {
+				p.loop.post(ctx, func() { p.loop.machine.WitnessAnswered(leaseTime(), lease.Instant(sent)) })
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (p *prober) lookAt(ctx context.Context, name string) {
+	sent := bootTime()
+	ctx, cancel := context.WithTimeout(ctx, p.every)
+	defer cancel()
+	claims, err := p.probe(ctx, name)
+	if err != nil {
+		return // no answer to our question is no answer
+	}
+	var mac net.HardwareAddr
+	if len(claims) > 0 {
+		mac = claims[0].MAC
+	}
+	p.loop.post(context.WithoutCancel(ctx), func() { p.loop.probed(name, mac, sent) })
+}
+
+// wantsProbes returns the groups to look at now, and an interface on which the
+// witness can be asked.
+func (l *loop) wantsProbes() (groups []string, iface string) {
+	now := leaseTime().Boot
+	for _, name := range l.order {
+		g := l.groups[name]
+		if g.iface == "" {
+			continue
+		}
+		iface = g.iface
+		if !g.fitness.Eligible || g.open {
+			continue
+		}
+		v, _ := l.machine.Group(now, name)
+		suspect := v.HolderLeft < l.cfg.Lease.TTL/suspectDivisor
+		if g.pending != nil || suspect || l.machine.WantsAddressProbe(now, name) {
+			groups = append(groups, name)
+		}
+	}
+	return groups, iface
+}
+
+// probed takes the answer to a look.
+func (l *loop) probed(name string, mac net.HardwareAddr, sent time.Duration) {
+	g := l.groups[name]
+	if g == nil || g.open {
+		return
+	}
+	if mac == nil {
+		g.squatter = ""
+		l.machine.AddressSilent(leaseTime(), name, lease.Instant(sent))
+		return
+	}
+	g.squatter, g.squatterAt = mac.String(), bootTime()
+}

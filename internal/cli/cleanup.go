@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+// Given by a specification.
+const (
+	// envServiceResult is set by systemd for ExecStopPost= (systemd.exec(5)).
+	envServiceResult = "SERVICE_RESULT"
+	// lockName is the file in the run directory on which the agent holds a flock(2) while it lives.
+	lockName = "lock"
+)
+
+var errAgentRuns = errors.New("an agent is running")
+
+func (a *app) cleanup() *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "cleanup",
+		Short: "Remove what a dead agent left on this machine",
+		Long: `Removes every address that the run directory records as added by an agent, and
+nothing else. hbagent.service runs it after each stop; then it spares the groups
+that the agent may resume when it is started again within their lease.
+
+Exit codes: 0 nothing is left, 1 failed or an agent is running, 2 wrong usage.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.runCleanup(force) },
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "remove them under a running agent, too")
+	return cmd
+}
+
+func (a *app) runCleanup(force bool) error {
+	unlock, err := lockRunDir(a.runDir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		_, err := fmt.Fprintf(a.stdout, "nothing to remove: %s does not exist\n", a.runDir)
+		return err
+	case errors.Is(err, errAgentRuns) && !force:
+		return fmt.Errorf("%w on %s, and would put everything back: stop it first (systemctl stop hbagent), or use --force",
+			err, a.runDir)
+	case err != nil && !force:
+		return err
+	case err == nil:
+		defer unlock()
+	}
+	var spared []string
+	if a.getenv(envServiceResult) != "" {
+		if spared, err = a.neighbors.resumableGroups(a.runDir); err != nil {
+			// What cannot be read cannot be resumed either.
+			fmt.Fprintf(a.stderr, "hbagent: sparing nothing: %v\n", err)
+			spared = nil
+		}
+	}
+	removed, err := a.neighbors.cleanup(a.runDir, func(group string) bool { return slices.Contains(spared, group) })
+	for _, r := range removed {
+		fmt.Fprintf(a.stdout, "removed %s from %s (group %s)\n", r.Addr, r.Interface, r.Group)
+	}
+	for _, group := range spared {
+		fmt.Fprintf(a.stderr, "spared %s: the agent may resume it\n", group)
+	}
+	if err != nil {
+		return fmt.Errorf("clean up: %w", err)
+	}
+	if len(removed) == 0 && len(spared) == 0 {
+		_, err = fmt.Fprintln(a.stdout, "nothing to remove")
+	}
+	return err
+}
+
+// lockRunDir keeps an agent from starting while things are removed under it.
+func lockRunDir(runDir string) (unlock func(), err error) {
+	f, err := os.OpenFile(filepath.Join(runDir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the run directory: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errAgentRuns
+		}
+		return nil, fmt.Errorf("lock the run directory: %w", os.NewSyscallError("flock", err))
+	}
+	return func() { f.Close() }, nil
+}

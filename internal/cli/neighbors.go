@@ -1,0 +1,27 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/hbagent/hbagent/internal/agent"
+	"github.com/hbagent/hbagent/internal/lab"
+	"github.com/hbagent/hbagent/pkg/vip"
+)
+
+// neighbors are the rooms behind the verbs that are more than a question to the agent. Tests put their
+// own functions here.
+type neighbors struct {
+	runAgent        func(context.Context, agent.Options) error
+	runDemo         func(context.Context, lab.DemoOptions) error
+	resumableGroups func(runDir string) ([]string, error)
+	cleanup         func(runDir string, spare func(group string) bool) ([]vip.Removed, error)
+}
+
+func realNeighbors() neighbors {
+	return neighbors{
+		runAgent:        agent.Run,
+		runDemo:         lab.RunDemo,
+		resumableGroups: agent.ResumableGroups,
+		cleanup:         vip.Cleanup,
+	}
+}

@@ -1,0 +1,213 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/internal/control/controltest"
+)
+
+func TestSwitchover(t *testing.T) {
+	steps := []control.SwitchoverStep{
+		{Step: "preflight", State: control.StepOK, Detail: "web2 is alive and eligible"},
+		{Step: "transfer", State: control.StepRunning},
+		{Step: "transfer", State: control.StepOK, Detail: "epoch 1773457300"},
+	}
+	tests := []struct {
+		name   string
+		steps  []control.SwitchoverStep
+		result control.SwitchoverResult
+		code   int
+		stdout string
+	}{
+		{"moved", steps,
+			control.SwitchoverResult{Group: "web", From: "web1", To: "web2", Outcome: control.OutcomeMoved, NoOwnerMs: 3.04},
+			exitOK, "ok  preflight: web2 is alive and eligible\n..  transfer\nok  transfer: epoch 1773457300\n" +
+				"web moved from web1 to web2; nobody owned it for 3 ms\n"},
+		{"from nobody", nil,
+			control.SwitchoverResult{Group: "web", To: "web2", Outcome: control.OutcomeMoved, NoOwnerMs: 12345},
+			exitOK, "web moved from nobody to web2; nobody owned it for 12.3 s\n"},
+		{"refused", []control.SwitchoverStep{{Step: "preflight", State: control.StepFailed, Detail: "check apache fails on web2"}},
+			control.SwitchoverResult{Group: "web", From: "web1", To: "web2", Outcome: control.OutcomeRefused, Reason: "web2 is not eligible"},
+			exitFailed, "no  preflight: check apache fails on web2\nrefused, nothing has changed: web2 is not eligible\n"},
+		{"rolled back", nil,
+			control.SwitchoverResult{Group: "web", From: "web1", To: "web2", Outcome: control.OutcomeRolledBack, Reason: "web2 did not open", NoOwnerMs: 42},
+			exitFailed, "rolled back, web stays on web1: web2 did not open; nobody owned it for 42 ms\n"},
+		{"failed", nil,
+			control.SwitchoverResult{Group: "web", From: "web1", To: "web2", Outcome: control.OutcomeFailed, Reason: "web2 died"},
+			exitFailed, "failed: web2 died; look at `hbagent status web`\n"},
+		{"of a newer agent", nil,
+			control.SwitchoverResult{Group: "web", Outcome: "postponed", Reason: "night"},
+			exitFailed, "ended as \"postponed\", which this version does not know: night\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.result.Steps = []control.SwitchoverStep{{Step: "preflight", State: control.StepOK, At: controltest.Now}}
+			dir := controltest.Serve(t, controltest.Agent{
+				OnSwitchover: func(_ context.Context, req control.SwitchoverRequest, progress func(control.SwitchoverStep)) (control.SwitchoverResult, error) {
+					if diff := cmp.Diff(control.SwitchoverRequest{Group: "web", To: "web2"}, req); diff != "" {
+						return control.SwitchoverResult{}, errors.New(diff)
+					}
+					for _, s := range tt.steps {
+						progress(s)
+					}
+					return tt.result, nil
+				},
+			})
+			got := run(t, "switchover", "web", "--to", "web2", "--run-dir", dir)
+			if diff := cmp.Diff(tt.stdout, got.stdout); diff != "" || got.code != tt.code {
+				t.Errorf("code %d, want %d; stderr %q; stdout (-want +got):\n%s", got.code, tt.code, got.stderr, diff)
+			}
+			got = run(t, "switchover", "web", "--to", "web2", "--json", "--run-dir", dir)
+			var back control.SwitchoverResult
+			if err := json.Unmarshal([]byte(got.stdout), &back); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.result, back); diff != "" || got.code != tt.code {
+				t.Errorf("--json: code %d, want %d; (-want +got):\n%s", got.code, tt.code, diff)
+			}
+		})
+	}
+}
+
+func TestSwitchoverInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	dir := controltest.Serve(t, controltest.Agent{
+		OnSwitchover: func(agentCtx context.Context, _ control.SwitchoverRequest, _ func(control.SwitchoverStep)) (control.SwitchoverResult, error) {
+			cancel()
+			<-agentCtx.Done() // the end of the server
+			return control.SwitchoverResult{}, agentCtx.Err()
+		},
+	})
+	a, _ := testApp(t)
+	var stderr strings.Builder
+	a.stderr = &stderr
+	code := a.run(ctx, []string{"switchover", "web", "--run-dir", dir})
+	if want := "the agent goes on with the move"; code != exitFailed || !strings.Contains(stderr.String(), want) {
+		t.Errorf("code %d, stderr %q; want 1 and %q", code, stderr.String(), want)
+	}
+}
+
+func TestEvents(t *testing.T) {
+	history := []control.Event{
+		{At: controltest.Now.Add(-time.Hour), Node: "web1", Kind: "started", Detail: "version 0.4.0"},
+		{At: controltest.Now.Add(-95 * time.Second), Node: "web2", Group: "web", Kind: "owner", From: "web1", To: "web2", Epoch: 9, Reason: "web1 was not heard for 1s"},
+		{At: controltest.Now.Add(-94 * time.Second), Node: "web2", Group: "web", Kind: "owner", From: "web2", Reason: "check fails", Detail: "apache"},
+	}
+	live := make(chan control.Event)
+	dir := controltest.Serve(t, controltest.Agent{
+		OnEvents: func(_ context.Context, since time.Time, max int) ([]control.Event, error) {
+			if !since.IsZero() && !since.Equal(controltest.Now.Add(-12*time.Hour)) {
+				return nil, errors.New("asked for events since " + since.String())
+			}
+			return history, nil
+		},
+		OnSubscribe: func(context.Context) (<-chan control.Event, error) { return live, nil },
+	})
+	t.Run("text", func(t *testing.T) {
+		got := run(t, "events", "--since", "12h", "--run-dir", dir)
+		if got.code != exitOK {
+			t.Errorf("got %+v", got)
+		}
+		golden(t, "events.txt", got.stdout)
+	})
+	t.Run("json", func(t *testing.T) {
+		got := run(t, "events", "--json", "--run-dir", dir)
+		var back []control.Event
+		for line := range strings.Lines(got.stdout) {
+			var e control.Event
+			if err := json.Unmarshal([]byte(line), &e); err != nil {
+				t.Fatal(err)
+			}
+			back = append(back, e)
+		}
+		if diff := cmp.Diff(history, back); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+	})
+	t.Run("follow until Ctrl-C", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		a, _ := testApp(t)
+		out := &onWrite{when: "Ctrl-C now", do: cancel}
+		a.stdout = out
+		go func() { live <- control.Event{At: controltest.Now, Node: "web1", Kind: "note", Detail: "Ctrl-C now"} }()
+		code := a.run(ctx, []string{"events", "--follow", "--since", "12h", "--run-dir", dir})
+		if code != exitOK || !strings.Contains(out.String(), "web1 -> web2: web1 was not heard for 1s") {
+			t.Errorf("code %d, stdout %s", code, out.String())
+		}
+	})
+}
+
+// onWrite calls do when it sees a text.
+type onWrite struct {
+	strings.Builder
+	when string
+	do   func()
+}
+
+func (w *onWrite) Write(b []byte) (int, error) {
+	if strings.Contains(string(b), w.when) {
+		w.do()
+	}
+	return w.Builder.Write(b)
+}
+
+func TestCheck(t *testing.T) {
+	runs := []control.CheckRun{
+		{Name: "apache", Type: "apache", OK: true, Required: true, Message: "7 of 10 workers idle", TookMs: 1.84},
+		{Name: "memcached", Type: "memcached", OK: false, Message: "connect 127.0.0.1:11211: connection refused", TookMs: 0.21},
+	}
+	dir := controltest.Serve(t, controltest.Agent{OnRunChecks: func(_ context.Context, name string) ([]control.CheckRun, error) {
+		switch name {
+		case "":
+			return runs, nil
+		case "apache":
+			return runs[:1], nil
+		}
+		return nil, control.Errorf(control.CodeNotFound, "no check %q: there is apache, memcached", name)
+	}})
+	t.Run("all", func(t *testing.T) {
+		got := run(t, "check", "--run-dir", dir)
+		if got.code != exitFailed || got.stderr != "" {
+			t.Errorf("code %d, stderr %q; want 1 because one fails", got.code, got.stderr)
+		}
+		golden(t, "check.txt", got.stdout)
+	})
+	t.Run("one", func(t *testing.T) {
+		if got := run(t, "check", "apache", "--run-dir", dir); got.code != exitOK {
+			t.Errorf("got %+v, want code 0", got)
+		}
+	})
+	t.Run("unknown", func(t *testing.T) {
+		got := run(t, "check", "apahce", "--run-dir", dir)
+		if want := "hbagent: no check \"apahce\": there is apache, memcached\n"; got.code != exitFailed || got.stderr != want {
+			t.Errorf("got %+v, want %q", got, want)
+		}
+	})
+}
+
+func TestReload(t *testing.T) {
+	answer := control.ReloadResult{}
+	var fail error
+	dir := controltest.Serve(t, controltest.Agent{OnReload: func(context.Context, bool) (control.ReloadResult, error) { return answer, fail }})
+	if got := run(t, "reload", "--run-dir", dir); got != (result{exitOK, "nothing has changed\n", ""}) {
+		t.Errorf("got %+v", got)
+	}
+	answer = control.ReloadResult{Changed: []string{"group web: hold 10s -> 20s"}, NeedsRestart: []string{"cluster: port"}, Warnings: []string{"drain is ignored"}}
+	want := result{exitOK, "changed: group web: hold 10s -> 20s\nafter a restart: cluster: port\n`systemctl restart hbagent` moves no group\n", "hbagent: warning: drain is ignored\n"}
+	if got := run(t, "reload", "--run-dir", dir); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	fail = control.Errorf(control.CodeInvalid, "hbagent.toml:3:1: unknown key")
+	if got := run(t, "reload", "--run-dir", dir); got != (result{exitFailed, "", "hbagent: hbagent.toml:3:1: unknown key\n"}) {
+		t.Errorf("got %+v", got)
+	}
+}

@@ -1,0 +1,69 @@
+package control
+
+import (
+	"context"
+	"path/filepath"
+	"time"
+)
+
+// Agent is what the socket offers, implemented by internal/agent. The server calls every method from
+// the goroutine of one request, many at a time; ctx ends when the caller has gone or the time for the
+// call is over, except for Switchover and Reload, which a caller starts and cannot abandon half done:
+// their ctx ends with their time limit or the server only.
+type Agent interface {
+	// Status returns the cluster as this node sees it. It must be quick (a snapshot): monitors ask often.
+	Status(ctx context.Context) (Status, error)
+
+	// Events returns the history from since on, oldest first, and of it the newest max.
+	Events(ctx context.Context, since time.Time, max int) ([]Event, error)
+
+	// Subscribe returns the events that happen from now on. The channel is closed when ctx ends, and
+	// also when the reader has fallen behind its buffer: the agent never waits for a reader.
+	Subscribe(ctx context.Context) (<-chan Event, error)
+
+	// Switchover moves a group as planned. It calls progress for each step, in order, from any one
+	// goroutine; progress never blocks. A preflight that says no is a result ([OutcomeRefused]), not an
+	// error; errors are for requests that name nothing (CodeNotFound) or come in between (CodeConflict).
+	Switchover(ctx context.Context, req SwitchoverRequest, progress func(SwitchoverStep)) (SwitchoverResult, error)
+
+	// RunChecks runs this node's checks once and now, all of them if name is empty. An unknown name is
+	// CodeNotFound; a failing check is a result.
+	RunChecks(ctx context.Context, name string) ([]CheckRun, error)
+
+	// Reload reads the config file again. A file that is not valid changes nothing and is CodeInvalid,
+	// with the problems as the message. force allows changes that cost: see ReloadResult.
+	Reload(ctx context.Context, force bool) (ReloadResult, error)
+}
+
+// SocketName is the name of the socket in the run directory.
+const SocketName = "control.sock"
+
+// SocketPath returns where the agent of a run directory listens.
+func SocketPath(runDir string) string { return filepath.Join(runDir, SocketName) }
+
+// The paths of version 1. A breaking change gets a new version beside the old one: the program that
+// asks may be older or newer than the agent while machines are upgraded.
+const (
+	pathStatus     = "/v1/status"     // GET, Status
+	pathEvents     = "/v1/events"     // GET ?since=RFC3339&max=N&follow=true, stream of message
+	pathSwitchover = "/v1/switchover" // POST SwitchoverRequest, stream of message
+	pathChecksRun  = "/v1/checks/run" // POST checksRequest, []CheckRun
+	pathReload     = "/v1/reload"     // POST reloadRequest, ReloadResult
+)
+
+type checksRequest struct {
+	Name string `json:"name,omitempty"`
+}
+
+type reloadRequest struct {
+	Force bool `json:"force,omitempty"`
+}
+
+// message is one line of a stream. Exactly one field is set; a line with none is a sign of life.
+type message struct {
+	Event  *Event            `json:"event,omitempty"`
+	Step   *SwitchoverStep   `json:"step,omitempty"`
+	Result *SwitchoverResult `json:"result,omitempty"`
+	End    bool              `json:"end,omitempty"` // the stream is complete
+	Error  *Error            `json:"error,omitempty"`
+}

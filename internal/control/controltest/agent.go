@@ -1,0 +1,110 @@
+// Package controltest has an agent that does as it is told, behind the real socket, and statuses of
+// clusters in the situations that matter, for the tests of whatever asks an agent.
+package controltest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/hbagent/hbagent/internal/control"
+)
+
+// Agent is a [control.Agent] made of functions. A nil one answers with the zero value, and Subscribe
+// with a channel that stays silent.
+type Agent struct {
+	OnStatus     func(context.Context) (control.Status, error)
+	OnEvents     func(context.Context, time.Time, int) ([]control.Event, error)
+	OnSubscribe  func(context.Context) (<-chan control.Event, error)
+	OnSwitchover func(context.Context, control.SwitchoverRequest, func(control.SwitchoverStep)) (control.SwitchoverResult, error)
+	OnRunChecks  func(context.Context, string) ([]control.CheckRun, error)
+	OnReload     func(context.Context, bool) (control.ReloadResult, error)
+}
+
+var _ control.Agent = Agent{}
+
+// Status implements control.Agent.
+func (a Agent) Status(ctx context.Context) (control.Status, error) {
+	if a.OnStatus == nil {
+		return control.Status{}, nil
+	}
+	return a.OnStatus(ctx)
+}
+
+// Events implements control.Agent.
+func (a Agent) Events(ctx context.Context, since time.Time, max int) ([]control.Event, error) {
+	if a.OnEvents == nil {
+		return nil, nil
+	}
+	return a.OnEvents(ctx, since, max)
+}
+
+// Subscribe implements control.Agent.
+func (a Agent) Subscribe(ctx context.Context) (<-chan control.Event, error) {
+	if a.OnSubscribe == nil {
+		return make(chan control.Event), nil
+	}
+	return a.OnSubscribe(ctx)
+}
+
+// Switchover implements control.Agent.
+func (a Agent) Switchover(ctx context.Context, req control.SwitchoverRequest, progress func(control.SwitchoverStep)) (control.SwitchoverResult, error) {
+	if a.OnSwitchover == nil {
+		return control.SwitchoverResult{}, nil
+	}
+	return a.OnSwitchover(ctx, req, progress)
+}
+
+// RunChecks implements control.Agent.
+func (a Agent) RunChecks(ctx context.Context, name string) ([]control.CheckRun, error) {
+	if a.OnRunChecks == nil {
+		return nil, nil
+	}
+	return a.OnRunChecks(ctx, name)
+}
+
+// Reload implements control.Agent.
+func (a Agent) Reload(ctx context.Context, force bool) (control.ReloadResult, error) {
+	if a.OnReload == nil {
+		return control.ReloadResult{}, nil
+	}
+	return a.OnReload(ctx, force)
+}
+
+// Serve runs the real server for a until the test ends, and returns its run directory.
+func Serve(t testing.TB, a control.Agent) (runDir string) {
+	t.Helper()
+	runDir = t.TempDir()
+	ServeIn(t, control.ServerOptions{RunDir: runDir, Agent: a})
+	return runDir
+}
+
+// ServeIn runs the real server until stop is called or the test ends, and waits for its end.
+func ServeIn(t testing.TB, o control.ServerOptions) (stop func()) {
+	t.Helper()
+	s, err := control.Listen(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("the server ended with: %v", err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("the server did not end")
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}

@@ -1,0 +1,42 @@
+package control
+
+import "slices"
+
+// JSON knows null and the empty array, and programs that read `.groups[]` stumble over null. So that an
+// [Agent] need not think of it, the server fills in what is nil. It copies what it changes: the values
+// may be shared.
+
+func filled[T any](s []T) []T {
+	if s == nil {
+		return []T{}
+	}
+	return s
+}
+
+func (s Status) filled() Status {
+	s.Warnings = filled(s.Warnings)
+	s.Groups = filled(slices.Clone(s.Groups))
+	for i := range s.Groups {
+		g := &s.Groups[i]
+		g.Addresses, g.Holding = filled(g.Addresses), filled(g.Holding)
+	}
+	s.Nodes = filled(slices.Clone(s.Nodes))
+	for i := range s.Nodes {
+		n := &s.Nodes[i]
+		n.Checks = filled(n.Checks)
+		if n.Groups == nil {
+			n.Groups = map[string]NodeGroup{}
+		}
+	}
+	return s
+}
+
+func (r SwitchoverResult) filled() SwitchoverResult {
+	r.Steps = filled(r.Steps)
+	return r
+}
+
+func (r ReloadResult) filled() ReloadResult {
+	r.Changed, r.NeedsRestart, r.Warnings = filled(r.Changed), filled(r.NeedsRestart), filled(r.Warnings)
+	return r
+}

@@ -1,0 +1,231 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// Chosen by us.
+const (
+	// signOfLife is how often a stream says something; the client gives up after silenceLimit.
+	signOfLife   = 5 * time.Second
+	silenceLimit = 20 * time.Second
+	// stepBuffer is more than a switchover has steps. A caller too slow for that loses steps from the
+	// live view; the result has them all.
+	stepBuffer = 64
+	// overlap is how many of the last historical events are compared with the first live ones, so that
+	// one that happens between subscribing and reading the history is not told twice.
+	overlap = 64
+
+	defaultEvents = 1000
+	maxEvents     = 100_000
+)
+
+// stream writes one message a line, each under its own deadline.
+type stream struct {
+	w   http.ResponseWriter
+	rc  *http.ResponseController
+	enc *json.Encoder
+}
+
+func newStream(w http.ResponseWriter) *stream {
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	return &stream{w: w, rc: http.NewResponseController(w), enc: json.NewEncoder(w)}
+}
+
+func (st *stream) send(m message) error {
+	if err := st.rc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return err
+	}
+	if err := st.enc.Encode(m); err != nil {
+		return err
+	}
+	return st.rc.Flush()
+}
+
+// events answers with the history, and with follow=true stays and tells what happens.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	q, err := parseEventsQuery(r.URL.Query())
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	ctx := r.Context()
+	var live <-chan Event
+	if q.follow { // before the history is read, so that nothing falls in between
+		if live, err = s.agent.Subscribe(ctx); err != nil {
+			s.fail(w, err)
+			return
+		}
+	}
+	past, err := s.past(ctx, q)
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	if err := s.tell(ctx, newStream(w), past, live); err != nil {
+		s.logger.Debug("caller has gone", "reason", err)
+	}
+}
+
+func (s *Server) past(ctx context.Context, q eventsQuery) ([]Event, error) {
+	ctx, cancel := context.WithTimeout(ctx, readLimit)
+	defer cancel()
+	return s.agent.Events(ctx, q.since, q.max)
+}
+
+// tell sends the past, then what live brings (nil: nothing) until the caller or the agent ends it. The
+// returned error is about the connection.
+func (s *Server) tell(ctx context.Context, st *stream, past []Event, live <-chan Event) error {
+	told := make(map[Event]bool, overlap)
+	for i, e := range past {
+		if i >= len(past)-overlap {
+			told[identity(e)] = true
+		}
+		if err := st.send(message{Event: &e}); err != nil {
+			return err
+		}
+	}
+	if live == nil {
+		return st.send(message{End: true})
+	}
+	tick := time.NewTicker(signOfLife)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done(): // the caller has gone, or the agent stops: the client sees the end either way
+			return st.send(message{Error: Errorf(CodeUnavailable, "the agent is stopping")})
+		case e, ok := <-live:
+			switch {
+			case !ok && ctx.Err() != nil:
+				continue
+			case !ok:
+				return st.send(message{Error: Errorf(CodeUnavailable,
+					"this reader fell behind the events: ask again with --since")})
+			case told[identity(e)]:
+				continue
+			}
+			if err := st.send(message{Event: &e}); err != nil {
+				return err
+			}
+		case <-tick.C:
+			if err := st.send(message{}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// identity strips what makes equal instants unequal to ==: the monotonic reading and the location.
+func identity(e Event) Event {
+	e.At = e.At.Round(0).UTC()
+	return e
+}
+
+type eventsQuery struct {
+	since  time.Time
+	max    int
+	follow bool
+}
+
+func (q eventsQuery) encode() string {
+	v := url.Values{}
+	if !q.since.IsZero() {
+		v.Set("since", q.since.Format(time.RFC3339Nano))
+	}
+	if q.max > 0 {
+		v.Set("max", strconv.Itoa(q.max))
+	}
+	if q.follow {
+		v.Set("follow", "true")
+	}
+	return v.Encode()
+}
+
+func parseEventsQuery(v url.Values) (q eventsQuery, err error) {
+	q.max = defaultEvents
+	if t := v.Get("since"); t != "" {
+		if q.since, err = time.Parse(time.RFC3339Nano, t); err != nil {
+			return q, Errorf(CodeBadRequest, "since: %v", err)
+		}
+	}
+	if n := v.Get("max"); n != "" {
+		if q.max, err = strconv.Atoi(n); err != nil || q.max < 1 || q.max > maxEvents {
+			return q, Errorf(CodeBadRequest, "max: %q is not a number from 1 to %d", n, maxEvents)
+		}
+	}
+	if f := v.Get("follow"); f != "" {
+		if q.follow, err = strconv.ParseBool(f); err != nil {
+			return q, Errorf(CodeBadRequest, "follow: %q is neither true nor false", f)
+		}
+	}
+	return q, nil
+}
+
+// switchover streams the steps and then the result. A caller that hangs up does not stop the move: half
+// done is the worst place to be. The handler stays until the move has ended all the same, so that Run
+// knows about it.
+func (s *Server) switchover(w http.ResponseWriter, r *http.Request) {
+	var req SwitchoverRequest
+	if err := decode(w, r, &req); err != nil {
+		s.fail(w, err)
+		return
+	}
+	if req.Group == "" {
+		s.fail(w, Errorf(CodeBadRequest, "which group?"))
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.base, switchoverLimit)
+	defer cancel()
+	steps := make(chan SwitchoverStep, stepBuffer)
+	end := make(chan message, 1)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		result, err := s.agent.Switchover(ctx, req, func(step SwitchoverStep) {
+			select {
+			case steps <- step:
+			default:
+			}
+		})
+		if err != nil {
+			end <- message{Error: asError(err)}
+			return
+		}
+		result = result.filled()
+		end <- message{Result: &result}
+	}()
+	if err := tellSwitchover(newStream(w), steps, end); err != nil {
+		s.logger.Info("the caller of a switchover has gone, the move goes on", "group", req.Group, "reason", err)
+	}
+	<-ended
+}
+
+func tellSwitchover(st *stream, steps <-chan SwitchoverStep, end <-chan message) error {
+	tick := time.NewTicker(signOfLife)
+	defer tick.Stop()
+	for {
+		var m message
+		select {
+		case step := <-steps:
+			m.Step = &step
+		case <-tick.C:
+		case last := <-end:
+			for len(steps) > 0 { // what was reported before the end is told before the end
+				step := <-steps
+				if err := st.send(message{Step: &step}); err != nil {
+					return fmt.Errorf("tell a step: %w", err)
+				}
+			}
+			return st.send(last)
+		}
+		if err := st.send(m); err != nil {
+			return fmt.Errorf("tell a step: %w", err)
+		}
+	}
+}

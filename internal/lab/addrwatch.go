@@ -1,0 +1,140 @@
+package lab
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// An Ownership is which machines had an address on their card from At on.
+type Ownership struct {
+	At    time.Time
+	Nodes []string // in the order of the world; empty: nobody
+}
+
+func (o Ownership) when() time.Time { return o.At }
+
+// An AddressWatch reads every machine's addresses from its kernel, every few milliseconds, and records the
+// changes. It sees an owner that keeps silent (its gate is shut), which [ARPWatch] rightly does not.
+type AddressWatch struct {
+	w      *World
+	target netip.Addr
+	seen   history[Ownership]
+	done   chan struct{}
+
+	mu  sync.Mutex
+	err error // the first failure to read
+}
+
+// WatchAddress starts reading which machines have target. It ends with ctx. interval 0 means 5 ms.
+func (w *World) WatchAddress(ctx context.Context, target netip.Addr, interval time.Duration) *AddressWatch {
+	a := &AddressWatch{w: w, target: target, done: make(chan struct{})}
+	go a.run(ctx, cmp.Or(interval, 5*time.Millisecond))
+	return a
+}
+
+func (a *AddressWatch) run(ctx context.Context, interval time.Duration) {
+	defer close(a.done)
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	var last []string
+	for first := true; ; first = false {
+		at := time.Now()
+		now, err := a.w.owners(a.target)
+		if err != nil {
+			a.fail(err)
+		} else if first || !slices.Equal(now, last) {
+			a.seen.add(Ownership{At: at, Nodes: now})
+			last = now
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (a *AddressWatch) fail(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.err = cmp.Or(a.err, err)
+}
+
+// owners reads which machines have the address. Machines are read one after another, so an address
+// that moves during the reading can show up twice; several owners are therefore only believed
+// of those that still have it when all of them were read: then they had it at one moment.
+func (w *World) owners(addr netip.Addr) ([]string, error) {
+	var owners []string
+	for _, n := range w.nodes {
+		has, err := n.has(addr)
+		if err != nil {
+			return nil, err
+		}
+		if has {
+			owners = append(owners, n.Name)
+		}
+	}
+	if len(owners) < 2 {
+		return owners, nil
+	}
+	var still []string
+	for _, name := range owners {
+		has, err := w.Node(name).has(addr)
+		if err != nil {
+			return nil, err
+		}
+		if has {
+			still = append(still, name)
+		}
+	}
+	return still, nil
+}
+
+func (n *Node) has(addr netip.Addr) (bool, error) {
+	addrs, err := n.Addresses()
+	return slices.Contains(addrs, addr), err
+}
+
+// Done is closed when the watch has ended and its history is complete.
+func (a *AddressWatch) Done() <-chan struct{} { return a.done }
+
+// Changes returns what the kernels had since the watch began, one entry for each change.
+func (a *AddressWatch) Changes() []Ownership { return a.seen.all() }
+
+// OwnersOverlap returns the changes within [from, to] after which two or more machines had the address.
+func (a *AddressWatch) OwnersOverlap(from, to time.Time) []Ownership {
+	return slices.DeleteFunc(a.seen.between(from, to), func(o Ownership) bool { return len(o.Nodes) < 2 })
+}
+
+// Err is the first failure to read a machine's addresses; what was recorded is then incomplete.
+func (a *AddressWatch) Err() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.err
+}
+
+// WaitOnlyAt waits until exactly this machine has addr on its card ("" for none).
+func (w *World) WaitOnlyAt(ctx context.Context, addr netip.Addr, node string) error {
+	return poll(ctx, func() error { return w.CheckOnlyAt(addr, node) })
+}
+
+// CheckOnlyAt returns an error that says who has addr, unless it is exactly this machine ("" for none).
+func (w *World) CheckOnlyAt(addr netip.Addr, node string) error {
+	owners, err := w.owners(addr)
+	if err != nil {
+		return err
+	}
+	var want []string
+	if node != "" {
+		want = []string{node}
+	}
+	if !slices.Equal(owners, want) {
+		return fmt.Errorf("%s is at %v, want it at %v", addr, owners, want)
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os/exec"
+	"syscall"
+
+	"github.com/hbagent/hbagent/internal/control"
+)
+
+// agentName names the agent's process and log.
+const agentName = "agent"
+
+// ErrNoAgentRuns is returned by what needs a running agent on the node.
+var ErrNoAgentRuns = errors.New("no agent runs there")
+
+// hbagent is a command line of the program under test.
+func (w *World) hbagent(args ...string) *exec.Cmd {
+	cmd := exec.Command(w.program, args...)
+	cmd.Args[0] = "hbagent" // a test binary knows by this that it is to be hbagent (labtest.Main)
+	return cmd
+}
+
+// StartAgent starts `hbagent agent` on the node and waits until it answers on its control socket. extra
+// arguments are appended.
+func (n *Node) StartAgent(ctx context.Context, extra ...string) error {
+	if p := n.runningAgent(); p != nil {
+		return fmt.Errorf("%s: an agent runs already", n.Name)
+	}
+	p, err := n.Start(agentName, n.w.hbagent(append([]string{"agent", "-c", n.ConfigFile(), "--node", n.Name,
+		"--run-dir", n.RunDir(), "--state-dir", n.StateDir()}, extra...)...))
+	if err != nil {
+		return err
+	}
+	n.procMu.Lock()
+	n.agent = p
+	n.procMu.Unlock()
+	return poll(ctx, func() error {
+		if !p.Running() {
+			return fatal{fmt.Errorf("the agent of %s ended: %s; its last words:\n%s", n.Name, p.ending(), p.Tail(10))}
+		}
+		_, err := n.Status(ctx)
+		return err
+	})
+}
+
+// StartAgents starts the agent of every node.
+func (w *World) StartAgents(ctx context.Context) error {
+	return eachNode(w.nodes, func(n *Node) error { return n.StartAgent(ctx) })
+}
+
+// KillAgent kills the node's agent with SIGKILL, and waits until it is gone.
+func (n *Node) KillAgent() error {
+	p := n.runningAgent()
+	if p == nil {
+		return fmt.Errorf("kill the agent of %s: %w", n.Name, ErrNoAgentRuns)
+	}
+	return p.Kill()
+}
+
+// StopAgent ends the node's agent with SIGTERM; it hands over first.
+func (n *Node) StopAgent(ctx context.Context) error {
+	p := n.runningAgent()
+	if p == nil {
+		return fmt.Errorf("stop the agent of %s: %w", n.Name, ErrNoAgentRuns)
+	}
+	return p.Stop(ctx)
+}
+
+// SignalAgent sends a signal to the node's agent: SIGHUP to reload, SIGSTOP and SIGCONT to hang it.
+func (n *Node) SignalAgent(sig syscall.Signal) error {
+	p := n.runningAgent()
+	if p == nil {
+		return fmt.Errorf("signal the agent of %s: %w", n.Name, ErrNoAgentRuns)
+	}
+	return p.Signal(sig)
+}
+
+func (n *Node) runningAgent() *Process {
+	n.procMu.Lock()
+	defer n.procMu.Unlock()
+	if n.agent == nil || !n.agent.Running() {
+		return nil
+	}
+	return n.agent
+}
+
+// Hbagent runs a verb of hbagent on the node and returns its stdout. A non-zero exit is an error
+// (errors.As finds the [*exec.ExitError]) and comes with the output.
+func (n *Node) Hbagent(ctx context.Context, args ...string) (string, error) {
+	out, err := n.Output(ctx, n.w.hbagent(args...))
+	return string(out), err
+}
+
+// Status asks the node's agent for the cluster as it sees it.
+func (n *Node) Status(ctx context.Context) (control.Status, error) {
+	s, err := control.NewClient(n.RunDir()).Status(ctx)
+	if err != nil {
+		return s, fmt.Errorf("status of %s: %w", n.Name, err)
+	}
+	return s, nil
+}
+
+// Group asks the node's agent for one group.
+func (n *Node) Group(ctx context.Context, name string) (control.Group, error) {
+	s, err := n.Status(ctx)
+	if err != nil {
+		return control.Group{}, err
+	}
+	for _, g := range s.Groups {
+		if g.Name == name {
+			return g, nil
+		}
+	}
+	return control.Group{}, fmt.Errorf("status of %s: no group %q", n.Name, name)
+}
+
+// WaitOwner waits until node owns the group: by the word of its own agent, and with every address of the
+// group on its card and on no other. ctx bounds it; the error then says what is missing.
+func (w *World) WaitOwner(ctx context.Context, group, node string) error {
+	return poll(ctx, func() error { return w.checkOwner(ctx, group, node) })
+}
+
+func (w *World) checkOwner(ctx context.Context, group, node string) error {
+	g, err := w.Node(node).Group(ctx, group)
+	if err != nil {
+		return err
+	}
+	if g.Owner != node {
+		return fmt.Errorf("group %s: owner %q as %s says (%s: %s), want %s", group, g.Owner, node, g.State, g.Reason, node)
+	}
+	for _, a := range g.Addresses {
+		prefix, err := netip.ParsePrefix(a)
+		if err != nil {
+			return fatal{fmt.Errorf("group %s: %w", group, err)}
+		}
+		if err := w.CheckOnlyAt(prefix.Addr(), node); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// WaitEligible waits until all of these nodes say of themselves that they may own the group.
+func (w *World) WaitEligible(ctx context.Context, group string, nodes ...string) error {
+	return poll(ctx, func() error {
+		for _, name := range nodes {
+			s, err := w.Node(name).Status(ctx)
+			if err != nil {
+				return err
+			}
+			for _, n := range s.Nodes {
+				if g := n.Groups[group]; n.Name == name && !g.Eligible {
+					return fmt.Errorf("%s may not own %s: %s", name, group, g.Reason)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// eachNode runs f for all nodes at once.
+func eachNode(nodes []*Node, f func(*Node) error) error {
+	errs := make(chan error, len(nodes))
+	for _, n := range nodes {
+		go func() { errs <- f(n) }()
+	}
+	var all []error
+	for range nodes {
+		all = append(all, <-errs)
+	}
+	return errors.Join(all...)
+}

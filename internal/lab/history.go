@@ -1,0 +1,76 @@
+package lab
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// keepRecords bounds every observer's memory: a record each 5 ms for a quarter of an hour.
+const keepRecords = 200_000
+
+// A record is something an observer saw.
+type record interface{ when() time.Time }
+
+// A history keeps an observer's latest records. Safe for concurrent use.
+type history[T record] struct {
+	mu      sync.Mutex
+	records []T
+}
+
+// add appends one record; when full, the older half is forgotten.
+func (h *history[T]) add(r T) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.records) >= keepRecords {
+		h.records = append(h.records[:0:0], h.records[keepRecords/2:]...)
+	}
+	h.records = append(h.records, r)
+}
+
+// all returns the records in the order of time.
+func (h *history[T]) all() []T {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := slices.Clone(h.records)
+	slices.SortStableFunc(c, func(a, b T) int { return a.when().Compare(b.when()) })
+	return c
+}
+
+// between returns the records within [from, to].
+func (h *history[T]) between(from, to time.Time) []T {
+	return slices.DeleteFunc(h.all(), func(r T) bool { return r.when().Before(from) || r.when().After(to) })
+}
+
+// A Gap is a time without a good answer.
+type Gap struct {
+	From time.Time // the last good answer before; the start of the window if there was none
+	To   time.Time // the first good answer after; the end of the window if there was none
+}
+
+// Length is how long nobody answered.
+func (g Gap) Length() time.Duration { return g.To.Sub(g.From) }
+
+// longestGap finds the longest stretch without a good answer that touches [from, to]. Answers outside the
+// window count as its edges, so that an outage that began before `from` is measured in full.
+// good holds the times of good answers in order.
+func longestGap(good []time.Time, from, to time.Time) Gap {
+	var longest Gap
+	last := from
+	if i, _ := slices.BinarySearchFunc(good, from, time.Time.Compare); i > 0 {
+		last, good = good[i-1], good[i:]
+	}
+	for _, at := range good {
+		if g := (Gap{last, at}); g.Length() > longest.Length() {
+			longest = g
+		}
+		if at.After(to) {
+			return longest
+		}
+		last = at
+	}
+	if g := (Gap{last, to}); g.Length() > longest.Length() {
+		longest = g
+	}
+	return longest
+}

@@ -1,0 +1,59 @@
+package sim
+
+import (
+	"slices"
+
+	"github.com/hbagent/hbagent/pkg/lease"
+)
+
+// The mistakes of Breakage, each at the place where an agent could make it.
+
+// interrupts reports whether a mistake needs batches to be interrupted, as
+// they are from time to time, to have any effect.
+func (b Breakage) interrupts() bool { return b == ShutAfterSend || b == PersistLate }
+
+func (h *host) breakConfig(cfg *lease.Config) {
+	same := cfg.Record != nil
+	switch h.w.o.Break {
+	case NoQuarantine:
+		if !same {
+			cfg.Record = &lease.Record{}
+		}
+	case PromisesLost:
+		if same {
+			r := *cfg.Record
+			r.Promises = nil
+			cfg.Record = &r
+		}
+	case RecordStale:
+		if same && len(h.old) > 0 && h.old[0] != nil {
+			cfg.Record = h.old[0]
+		}
+	case VisibleQuorum:
+		cfg.Voters = []string{h.name, h.w.names[(h.i+1)%len(h.w.names)]}
+	case StaleIncarnation:
+		cfg.Incarnation = 1
+	}
+}
+
+func (h *host) breakOrder(effects []lease.Effect) []lease.Effect {
+	last := func(e lease.Effect) bool { return false }
+	switch h.w.o.Break {
+	case ShutAfterSend:
+		last = func(e lease.Effect) bool { _, ok := e.(lease.Shut); return ok }
+	case PersistLate:
+		last = func(e lease.Effect) bool { _, ok := e.(lease.Persist); return ok }
+	}
+	slices.SortStableFunc(effects, func(a, b lease.Effect) int { return boolInt(last(a)) - boolInt(last(b)) })
+	return effects
+}
+
+func (h *host) breakUntil(until lease.Instant) lease.Instant {
+	switch ttl := h.w.o.TTL; h.w.o.Break {
+	case CountFromReply:
+		return h.clock.local(h.w.now).Add(ttl - ttl/10)
+	case NegativeMargin:
+		return until.Add(ttl / 5)
+	}
+	return until
+}

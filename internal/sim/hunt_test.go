@@ -1,0 +1,36 @@
+package sim
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+func TestHunt(t *testing.T) {
+	if os.Getenv("HUNT") == "" {
+		t.Skip()
+	}
+	n := number(t, "HUNT", 0)
+	kinds := map[string]int{}
+	first := map[string]string{}
+	for s := number(t, "HBAGENT_SIM_FROM", 1); s <= n; s++ {
+		_, err := Run(s, Options{})
+		if err == nil {
+			continue
+		}
+		line := strings.SplitN(err.Error(), "\n", 2)[0]
+		k := line
+		if i := strings.Index(k, "): "); i > 0 {
+			k = k[i+3:]
+		}
+		k = k[:min(len(k), 12)] 
+		kinds[k]++
+		if kinds[k] <= 6 {
+			first[k] += "\n   " + line
+		}
+	}
+	for k, c := range kinds {
+		fmt.Println(c, k, first[k])
+	}
+}

@@ -1,0 +1,144 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hbagent/hbagent/pkg/lease"
+)
+
+// Options shape a run. What is zero is drawn from the seed.
+type Options struct {
+	Nodes  int           // 2 means two machines and a witness
+	Voters int           // at most Nodes; the first ones vote
+	Groups int           // 1 to 3
+	TTL    time.Duration // of the lease
+	Chaos  time.Duration // how long faults happen, before everything heals
+	Faults *Faults       // nil: a mix drawn from the seed
+	Break  Breakage      // a deliberate mistake of the driver; None outside tests of the simulator
+	Trace  io.Writer     // every event is written here as it happens
+	Last   int           // events kept for the error of a failed run; 0 means 120
+}
+
+// Faults says how bad the world is. Probabilities are from 0 to 1, durations in
+// units of the ttl unless they say otherwise.
+type Faults struct {
+	Every    float64 // mean time between two faults, in ttl; 0: none
+	Drop     float64 // the worst share of datagrams that a bad spell drops
+	Dup      float64 // share of datagrams that arrive twice
+	Slow     float64 // share of datagrams that take up to SlowMax, in any order
+	SlowMax  float64 // in ttl
+	Stall    float64 // share of batches that are interrupted between two effects
+	StallMax float64 // in ttl
+	Drift    int64   // clocks' rate error, +- parts per million
+	Wall     int64   // wall clocks' offset, +- seconds
+	Unseen   float64 // share of pauses that the agent does not notice
+	Strict   bool    // a gate that is over refuses to be renewed (nftables); else it takes a new lifetime (addresses)
+	Weight   [faultKinds]int
+}
+
+// Breakage is a mistake that the simulator must be able to find.
+type Breakage string
+
+// The breakages. Each is made on the driver's side: pkg/lease stays as it is.
+const (
+	None             Breakage = ""
+	NoQuarantine     Breakage = "a booted voter grants at once"
+	PromisesLost     Breakage = "a restarted voter has forgotten its promises"
+	RecordStale      Breakage = "a restart reads an old record"
+	PersistLate      Breakage = "the record is written after the messages have left"
+	CountFromReply   Breakage = "validity is counted from the reply"
+	ShutAfterSend    Breakage = "the gate shuts after the messages have left"
+	VisibleQuorum    Breakage = "quorum of the visible nodes"
+	NegativeMargin   Breakage = "gates stay open a little longer than the lease"
+	NoGate           Breakage = "the gate does not shut by itself"
+	WildClocks       Breakage = "clocks differ by more than the margin"
+	ShutIgnored      Breakage = "the gate ignores being shut"
+	StaleIncarnation Breakage = "sequence numbers start anew after a restart"
+)
+
+// Report tells what a run did.
+type Report struct {
+	Seed      uint64
+	Shape     string        // of the cluster, for people
+	Simulated time.Duration // world time
+	Events    int
+	Datagrams int // sent, including those that got lost
+	Faults    int
+	Opens     int           // gates opened
+	Moves     int           // of those, by another node than before
+	Healed    time.Duration // from the end of the faults until each group had its lasting owner
+	Hash      uint64        // of everything that happened
+}
+
+// drawOptions fills what is zero from the seed's randomness. It always draws
+// everything, so that setting one field does not change the others.
+func drawOptions(rng *rand.Rand, o Options) Options {
+	nodes := []int{2, 3, 3, 3, 4, 5, 5, 7}[rng.IntN(8)]
+	ttl := []time.Duration{100 * time.Millisecond, 300 * time.Millisecond, time.Second, time.Second, 3 * time.Second}[rng.IntN(5)]
+	groups := 1 + rng.IntN(3)
+	fewer := rng.IntN(4) == 0
+	chaos := 20 + rng.IntN(60)
+	faults := drawFaults(rng)
+	if o.Nodes == 0 {
+		o.Nodes = nodes
+	}
+	if o.Voters == 0 {
+		o.Voters = o.Nodes
+		if fewer && o.Nodes > 3 {
+			o.Voters = 3
+		}
+	}
+	if o.Groups == 0 {
+		o.Groups = groups
+	}
+	if o.TTL == 0 {
+		o.TTL = ttl
+	}
+	if o.Chaos == 0 {
+		o.Chaos = time.Duration(chaos) * o.TTL
+	}
+	if o.Faults == nil {
+		o.Faults = &faults
+	}
+	if o.Last == 0 {
+		o.Last = 120
+	}
+	return o
+}
+
+// drawFaults chooses a mix. Each kind of fault is left out of half the runs:
+// with all of them at once, none gets far (Groce et al., "Swarm testing", 2012).
+func drawFaults(rng *rand.Rand) Faults {
+	some := func(x float64) float64 {
+		if y := rng.Float64() * x; rng.IntN(2) == 0 {
+			return y
+		}
+		return 0
+	}
+	f := Faults{
+		Every: 0.1 + rng.ExpFloat64(), Drop: some(0.7), Dup: some(0.3), Slow: some(0.3), SlowMax: 0.1 + rng.Float64()*4,
+		Stall: some(0.2), StallMax: some(1.5), Drift: rng.Int64N(20_000), Wall: []int64{0, 1, 30, 3600}[rng.IntN(4)],
+		Unseen: rng.Float64(), Strict: rng.IntN(2) == 0,
+	}
+	for k := range f.Weight {
+		if w := rng.IntN(6); rng.IntN(2) == 0 {
+			f.Weight[k] = w
+		}
+	}
+	return f
+}
+
+func (o Options) validate() error {
+	switch {
+	case o.Nodes < 2 || o.Nodes > 16 || o.Groups < 1 || o.Groups > 16:
+		return fmt.Errorf("sim: %d nodes and %d groups: 2 to 16 and 1 to 16 are supported", o.Nodes, o.Groups)
+	case o.Voters < 2 || o.Voters > o.Nodes || o.Voters == 2 && o.Nodes != 2:
+		return fmt.Errorf("sim: %d voters of %d nodes cannot fail over", o.Voters, o.Nodes)
+	case o.TTL < lease.MinTTL || o.TTL > lease.MaxTTL:
+		return fmt.Errorf("sim: ttl %v is outside %v to %v", o.TTL, lease.MinTTL, lease.MaxTTL)
+	}
+	return nil
+}

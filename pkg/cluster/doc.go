@@ -1,0 +1,80 @@
+// Package cluster is the agents' common wire: who is there, what each node says
+// of itself, lease datagrams, and calls from one agent to another.
+//
+// It stands on hashicorp/memberlist for membership, liveness probes, encryption
+// and packet formats, and adds what memberlist leaves out: healing, a pinned list
+// of members, versioned node states, request and answer, and errors that say
+// what to do. It knows nothing of leases or floating addresses beyond the bytes
+// it carries.
+//
+// # Life
+//
+// [Start] checks the options and binds the node's own configured address, UDP and
+// TCP, never a wildcard. From then on lease datagrams are sent and delivered and
+// calls are answered. [Cluster.Run] keeps the peers joined, spreads states and
+// delivers news to the [Handler]; it ends with its context. [Cluster.Close] says
+// goodbye when asked to, and frees the sockets.
+//
+// # Messages
+//
+// Each of our messages is a memberlist user message. Its first byte is the kind:
+//
+//	1 lease    opaque payload; datagram, straight to the configured address
+//	2 state    NodeState as JSON; datagram up to 1200 bytes, above that a stream
+//	3 pull     "send me your state" (JSON: from); datagram
+//	4 leave    "this instance stops" (JSON: node, instance); stream
+//	5 request  uint16 header length, JSON header, body; stream
+//	6 answer   the same form; stream
+//
+// An unknown kind is dropped and noted at debug level, and unknown JSON fields
+// are ignored (and relayed), so that versions can mix. memberlist hands packets
+// over last in, first out: two datagrams may change places, and whoever reads
+// lease payloads must order them by their own sequence numbers.
+//
+// The lease path does not depend on membership. [Cluster.SendLease] encrypts and
+// writes the datagram in the caller's goroutine; on the other side the payload
+// goes from memberlist's packet goroutine straight into [Handler].LeaseMessage.
+//
+// # Node states
+//
+// A node publishes its own [NodeState]; nobody else does. Versions are the pair
+// (Incarnation, Seq), newer wins, anything else is ignored. Incarnation is the wall
+// clock in nanoseconds at Start; a node whose clock went back learns from its
+// peers' copies and rises above them. A new version goes to every peer at once, at
+// most one per 20 ms to each, newest only. A lost one is noticed in the next
+// probe, whose ack carries the newest version, and pulled. Push/pull exchanges
+// carry the states of all nodes, so that a state also travels through a third.
+//
+// # Healing
+//
+// memberlist never tries a dead node again. Here each peer that is not alive is
+// joined again every 1 to 5 s, and at once when anything is heard from it.
+//
+// # Trust
+//
+// Whoever holds the key is trusted; there is no finer line. Around that:
+//   - The source address filter drops packets and streams from addresses that are
+//     no configured node's before they are parsed, and nothing is ever sent to one.
+//   - A member is admitted only under a configured name at exactly its configured
+//     address; a floating address is never bound, accepted or answered.
+//   - The cluster's name is authenticated with each packet (memberlist's label).
+//   - memberlist has no protection against replay. Old states lose by version; a
+//     goodbye names the instance that says it; a call names the incarnations of
+//     both ends and a number that is accepted once. A recorded membership message
+//     can make a node look dead until it refutes that, about a second. Lease
+//     payloads carry run id and sequence of their own.
+//
+// # Bounds
+//
+// 64 nodes; 60,000 bytes of lease payload; 256 KiB per state, one per configured
+// node; 1 MiB per body of a call, 32 calls served and 64 made at a time, 60 s each;
+// 64 inbound streams; each stream ends within TCPTimeout (2 to 10 s); handoff
+// queues of 1024 messages; problems at most once a minute per kind and peer, 128
+// such pairs.
+//
+// # Locks
+//
+// memberlist calls the membership delegates while it holds its node lock.
+// Cluster.mu is taken inside that, so nothing that calls memberlist may hold
+// Cluster.mu; and no Handler method is called with either of them held.
+package cluster

@@ -1,0 +1,227 @@
+package cluster
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+)
+
+// Healing and spreading times. Chosen by us.
+const (
+	minJoinDelay = 1 * time.Second       // between tries to join a peer; also after anything heard from it
+	maxJoinDelay = 5 * time.Second       // a dead peer costs one refused or unanswered dial in that time
+	joinRounds   = 3                     // exchanges per try: the first tells each side of its death, the second carries the refutations
+	joinPause    = 50 * time.Millisecond // between them: the other side merges after it has answered
+	pushGap      = 20 * time.Millisecond // states to one peer, at most one in this time
+	rttWeight    = 8                     // round trips: new = old + (sample - old)/8, as TCP does (RFC 6298)
+)
+
+// Reasons given to Handler.PeerAlive.
+const (
+	ReasonJoined = "joined"                 // seen for the first time, or again
+	ReasonFailed = "does not answer probes" // neither to us nor to those we asked
+	ReasonLeft   = "left"                   // said goodbye
+)
+
+// peer is another configured node.
+type peer struct {
+	name string
+	addr netip.AddrPort
+	node memberlist.Node    // to send streams without asking membership
+	dest memberlist.Address // to send datagrams likewise
+
+	// wantJoin: not alive, and did not say goodbye. Read for each packet received.
+	wantJoin atomic.Bool
+	rtt      atomic.Int64 // smoothed, nanoseconds; 0: not measured
+	push     chan struct{}
+	join     chan struct{}
+
+	// Guarded by Cluster.mu.
+	alive        bool
+	reason       string // of the last change
+	instance     uint64 // from its metadata: which start of the agent it is
+	runID        string
+	runIDBefore  string // the one before, to notice two agents taking turns
+	runIDReturns int    // how often that came back
+	leftInstance uint64 // the instance that said goodbye
+	incarnation  uint64 // highest known; calls name it
+	replay       replayWindow
+	known        known
+	toldAlive    bool    // what the handler was told last
+	toldState    version //
+}
+
+func newPeer(p Peer, port int) *peer {
+	addr := netip.AddrPortFrom(p.Address, uint16(port))
+	q := &peer{
+		name: p.Name,
+		addr: addr,
+		node: memberlist.Node{Name: p.Name, Addr: p.Address.AsSlice(), Port: uint16(port)},
+		dest: memberlist.Address{Addr: addr.String(), Name: p.Name},
+		push: make(chan struct{}, 1),
+		join: make(chan struct{}, 1),
+	}
+	q.wantJoin.Store(true)
+	return q
+}
+
+// wakePush and wakeJoin never block: one wake-up waiting is enough.
+func (p *peer) wakePush() { wake(p.push) }
+func (p *peer) wakeJoin() { wake(p.join) }
+
+func wake(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// setAliveLocked records a change of liveness. c.mu is held, and often
+// memberlist's node lock too.
+func (c *Cluster) setAliveLocked(p *peer, alive bool, reason string) {
+	if p.alive == alive {
+		return
+	}
+	p.alive, p.reason = alive, reason
+	p.wantJoin.Store(!alive && reason != ReasonLeft)
+	p.wakeJoin()
+	if alive {
+		p.wakePush()
+	}
+	c.wakeNews()
+}
+
+// sampleRTT is called from memberlist's probe goroutine only.
+func (p *peer) sampleRTT(sample time.Duration) {
+	sample = max(sample, 1)
+	if old := time.Duration(p.rtt.Load()); old != 0 {
+		sample = max(old+(sample-old)/rttWeight, 1)
+	}
+	p.rtt.Store(int64(sample))
+}
+
+// runPeer keeps one peer joined and gives it our states. It sleeps without a
+// timer while the peer is alive and nothing is published.
+func (c *Cluster) runPeer(ctx context.Context, p *peer) {
+	delay := minJoinDelay
+	var lastJoin, lastPush time.Time
+	join := time.NewTimer(0) // at once
+	defer join.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+
+		case <-p.join:
+			// Liveness changed, or a peer we believe dead was heard.
+			if c.isAlive(p) {
+				join.Stop()
+				delay = minJoinDelay
+				continue
+			}
+			if p.wantJoin.Load() {
+				delay = minJoinDelay
+				join.Reset(time.Until(lastJoin.Add(minJoinDelay)))
+			} else {
+				join.Reset(jitter(delay)) // left: it comes back when it likes
+			}
+
+		case <-join.C:
+			if c.isAlive(p) {
+				continue
+			}
+			lastJoin = time.Now()
+			if err := c.joinPeer(ctx, p); err != nil {
+				c.logger.Debug("cannot join peer", "peer", p.name, "addr", p.addr, "err", err)
+			}
+			if !c.isAlive(p) {
+				join.Reset(jitter(delay))
+				delay = min(delay*3/2, maxJoinDelay)
+			}
+
+		case <-p.push:
+			// Newest only, and not more often than every pushGap.
+			if !sleep(ctx, time.Until(lastPush.Add(pushGap))) {
+				return
+			}
+			lastPush = time.Now()
+			if err := c.pushState(ctx, p); err != nil {
+				c.logger.Debug("cannot send own state", "peer", p.name, "err", err)
+			}
+		}
+	}
+}
+
+// joinPeer exchanges membership and states until both sides agree that the peer
+// is alive. One exchange is not enough when one side believed the other dead: its
+// higher incarnation, by which it refutes, comes with the next one.
+func (c *Cluster) joinPeer(ctx context.Context, p *peer) error {
+	for round := range joinRounds {
+		if round > 0 && !sleep(ctx, joinPause) {
+			return ctx.Err()
+		}
+		err := c.await(ctx, func() error {
+			_, err := c.ml.Join([]string{p.name + "/" + p.addr.String()})
+			return err
+		})
+		if err != nil {
+			if m, ok := classifyJoin(err.Error()); ok {
+				problem := Problem{Kind: m.kind, Node: p.name, Addr: p.addr}
+				problem.Detail = problemDetail(problem, err.Error(), c.opts.Node)
+				c.problems.report(problem)
+			}
+			return err
+		}
+		if c.isAlive(p) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// pushState sends our newest state to p: in a datagram where it fits, so that one
+// for a dead peer costs nothing; else in a stream, for which p must be alive.
+func (c *Cluster) pushState(ctx context.Context, p *peer) error {
+	c.mu.Lock()
+	raw, alive := c.own.raw, p.alive
+	c.mu.Unlock()
+	switch {
+	case raw == nil:
+		return nil
+	case len(raw) <= maxStateDatagram:
+		return c.ml.SendToAddress(p.dest, encodeRawState(raw))
+	case !alive:
+		return nil // it is pushed again when it becomes alive
+	}
+	return c.await(ctx, func() error { return c.ml.SendReliable(&p.node, encodeRawState(raw)) })
+}
+
+func (c *Cluster) isAlive(p *peer) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return p.alive
+}
+
+// jitter spreads d over 75 to 125 % of it, within the bounds of join delays.
+func jitter(d time.Duration) time.Duration {
+	return min(max(d*3/4+rand.N(d/2), minJoinDelay), maxJoinDelay)
+}
+
+// sleep waits for d; false means ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

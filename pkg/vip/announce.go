@@ -1,0 +1,266 @@
+package vip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mdlayher/ethernet"
+)
+
+// Chosen by us.
+const (
+	// maxNeighbours is how many neighbours are told by unicast, gateways first.
+	maxNeighbours = 256
+	// maxUnicast bounds the unicast frames of one round: 2048 of them take some 10 ms of a processor and
+	// 1.4 Mbit. A group of 1,000 addresses so tells its gateway and one neighbour, the broadcast the rest.
+	maxUnicast = 2048
+)
+
+// announcer is the task that tells the segment where the addresses of the open groups are.
+type announcer struct {
+	m    *Manager
+	wake chan struct{} // one slot
+
+	mu   sync.Mutex
+	jobs map[*hold]*schedule
+
+	wires map[string]sender // by interface; owned by the task
+}
+
+// sender is a packet socket and the interface it is bound to.
+type sender struct {
+	wire
+	link link
+}
+
+func newAnnouncer(m *Manager) *announcer {
+	return &announcer{
+		m: m, wake: make(chan struct{}, 1),
+		jobs: make(map[*hold]*schedule), wires: make(map[string]sender),
+	}
+}
+
+// start announces h at once and begins the schedule anew. A hold that closes meanwhile is not announced: see
+// hold.send.
+func (a *announcer) start(h *hold) {
+	a.mu.Lock()
+	s := a.jobs[h]
+	if s == nil {
+		s = new(schedule)
+		a.jobs[h] = s
+	}
+	s.start(a.m.now())
+	a.mu.Unlock()
+	a.signal()
+}
+
+// defend is start, but no sooner than 1.1 s after the latest round.
+func (a *announcer) defend(h *hold) {
+	a.mu.Lock()
+	if s := a.jobs[h]; s != nil {
+		s.defend(a.m.now())
+	}
+	a.mu.Unlock()
+	a.signal()
+}
+
+// stop ends the schedule of h.
+func (a *announcer) stop(h *hold) {
+	a.mu.Lock()
+	delete(a.jobs, h)
+	a.mu.Unlock()
+}
+
+func (a *announcer) signal() {
+	select {
+	case a.wake <- struct{}{}:
+	default: // full: the task will look at every schedule anyway
+	}
+}
+
+// run is the task.
+func (a *announcer) run(ctx context.Context) {
+	defer func() {
+		for _, w := range a.wires {
+			_ = w.Close()
+		}
+		clear(a.wires)
+	}()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-a.wake: // a schedule began
+		case <-timer.C: // a round is due
+		}
+		for {
+			h, wait := a.next(a.m.now())
+			if h == nil {
+				timer.Reset(wait)
+				break
+			}
+			r := a.round(h)
+			if r.err != nil {
+				iface, _ := h.where()
+				a.m.events(Event{Kind: AnnounceError, Group: h.name, Interface: iface, Detail: r.err.Error()})
+			}
+			a.m.log.Debug("announced", "group", h.name, "sent", r.count[sent], "reason", r.dropped())
+			if ctx.Err() != nil {
+				return
+			}
+		}
+	}
+}
+
+// next begins the round of the hold that has been due longest, or says how long nothing is due.
+func (a *announcer) next(now time.Duration) (*hold, time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var first *hold
+	due := now + refreshGap
+	for h, s := range a.jobs {
+		if h.isClosed() { // started by the keeper while Shut was under way
+			delete(a.jobs, h)
+		} else if s.due < due {
+			first, due = h, s.due
+		}
+	}
+	if first == nil || due > now {
+		return nil, due - now
+	}
+	a.jobs[first].begin(now)
+	return first, 0
+}
+
+// tally is what became of the frames of one round.
+type tally struct {
+	count map[dropReason]int
+	err   error // of the first frame or look-up that failed
+}
+
+func (t *tally) add(r dropReason, err error) {
+	t.count[r]++
+	if t.err == nil {
+		t.err = err
+	}
+}
+
+// dropped names why frames were not sent.
+func (t *tally) dropped() string {
+	out := ""
+	for r := dropShut; r <= dropNoLink; r++ {
+		if n := t.count[r]; n > 0 {
+			out += fmt.Sprintf("%v (%d) ", r, n)
+		}
+	}
+	return out
+}
+
+// round announces every address of h: first all of them to everybody, then by unicast to the gateway and the
+// neighbours, some of whom ignore broadcasts, or sit behind a switch that filters them.
+func (a *announcer) round(h *hold) tally {
+	t := tally{count: make(map[dropReason]int)}
+	iface, addrs := h.where()
+	w, reason, err := a.sender(iface)
+	if reason != sent {
+		t.add(reason, err)
+		return t
+	}
+	router := slices.ContainsFunc(addrs, netip.Addr.Is6) && a.m.kernel.Forwarding(iface)
+	if !a.tell(h, w, addrs, nil, router, &t) {
+		return t
+	}
+	limit := min(maxNeighbours, max(1, maxUnicast/max(1, len(addrs))))
+	neighbours, err := a.m.kernel.Neighbours(w.link.Index, limit)
+	if err != nil {
+		t.add(dropSend, fmt.Errorf("neighbours of %s: %w", iface, err))
+		return t
+	}
+	for _, n := range neighbours {
+		if !a.tell(h, w, addrs, n, router, &t) {
+			return t
+		}
+	}
+	return t
+}
+
+// tell sends the announcements of addrs to one neighbour, or with dst nil to everybody. It is false once the
+// hold is over: nothing more is to be sent.
+func (a *announcer) tell(h *hold, w sender, addrs []netip.Addr, dst net.HardwareAddr, router bool, t *tally) bool {
+	for _, addr := range addrs {
+		frames, err := announcement(addr, w.link.MAC, dst, router)
+		if err != nil {
+			t.add(dropSend, err)
+			continue
+		}
+		for _, f := range frames {
+			reason, err := h.send(a.m.now, w, f)
+			t.add(reason, err)
+			if reason == dropShut || reason == dropDeadline {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// announcement are the frames that announce one address to dst, nil for everybody. Neighbours get the reply
+// only: they have us in their table, and it is the form that every stack accepts by unicast.
+func announcement(a netip.Addr, own, dst net.HardwareAddr, router bool) ([][]byte, error) {
+	if a.Is6() {
+		if dst == nil {
+			dst = allNodesMAC
+		}
+		na, err := advertisement(a, own, dst, router)
+		return [][]byte{na}, err
+	}
+	if dst != nil {
+		reply, err := garpReply(a, own, dst)
+		return [][]byte{reply}, err
+	}
+	request, err := garpRequest(a, own, ethernet.Broadcast)
+	if err != nil {
+		return nil, err
+	}
+	reply, err := garpReply(a, own, ethernet.Broadcast)
+	return [][]byte{request, reply}, err
+}
+
+// sender is the socket for an interface: the open one, if the interface is still the same.
+func (a *announcer) sender(iface string) (sender, dropReason, error) {
+	l, err := a.m.kernel.Link(iface)
+	switch {
+	case errors.Is(err, ErrNoInterface):
+		return sender{}, dropNoLink, nil // the keeper reports links, and starts anew when it is back
+	case err != nil:
+		return sender{}, dropNoLink, err
+	case !l.Up:
+		return sender{}, dropLinkDown, nil
+	case !l.ethernet():
+		return sender{}, dropNoMAC, nil
+	}
+	old, open := a.wires[iface]
+	if open && old.link.Index == l.Index {
+		old.link = l // the hardware address may have changed
+		return old, sent, nil
+	}
+	if open {
+		_ = old.Close() // bound to an interface that is gone
+		delete(a.wires, iface)
+	}
+	w, err := a.m.kernel.Dial(l)
+	if err != nil {
+		return sender{}, dropSend, err
+	}
+	s := sender{wire: w, link: l}
+	a.wires[iface] = s
+	return s, sent, nil
+}

@@ -1,0 +1,246 @@
+package vip
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Given by specifications.
+const (
+	probeCount = 3 // PROBE_NUM, RFC 5227 section 1.1
+)
+
+// Chosen by us.
+const (
+	// probeGap between the questions. RFC 5227 waits 1 to 2 s (PROBE_MIN, PROBE_MAX) because a whole building
+	// may switch on at once; here a lease waits, and a neighbour on the segment answers in a millisecond.
+	probeGap = 100 * time.Millisecond
+	// probeWait after the last question.
+	probeWait = 200 * time.Millisecond
+	// askGap is how often ProbeHost repeats its question.
+	askGap = 200 * time.Millisecond
+)
+
+// Probe asks the segment whether anybody uses an address of the group: ARP probes (RFC 5227 section 2.1.1) and
+// solicitations in the form of duplicate address detection (RFC 4862 section 5.4.2), which change no
+// neighbour's table. It returns who answered, once each, after half a second, or earlier when every address
+// was answered for or ctx ends; that is no error. Our own interfaces are not counted. A router with proxy
+// ARP answers for everything: an answer is a reason to wait and to tell, not a proof. Any goroutine.
+func (m *Manager) Probe(ctx context.Context, group string) ([]Claim, error) {
+	m.mu.Lock()
+	g, known := m.groups[group]
+	m.mu.Unlock()
+	if !known {
+		return nil, fmt.Errorf("vip: %w: %s", ErrUnknownGroup, group)
+	}
+	l, err := m.kernel.Link(g.Interface)
+	if err != nil {
+		return nil, fmt.Errorf("vip: probing group %s: %s: %w", group, g.Interface, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, (probeCount-1)*probeGap+probeWait)
+	defer cancel()
+	claims, err := probe(ctx, m.kernel, l, g.addrs())
+	if err != nil {
+		return claims, fmt.Errorf("vip: probing group %s: %w", group, err)
+	}
+	return claims, nil
+}
+
+// probe asks for addrs of both families at once.
+func probe(ctx context.Context, k kernel, l link, addrs []netip.Addr) ([]Claim, error) {
+	v4, v6 := split(addrs)
+	var questions4, questions6 [][]byte
+	for _, a := range v4 {
+		f, err := arpProbe(a, l.MAC, netip.Addr{})
+		if err != nil {
+			return nil, err
+		}
+		questions4 = append(questions4, f)
+	}
+	for _, a := range v6 {
+		f, err := solicitation(a, l.MAC, netip.Addr{})
+		if err != nil {
+			return nil, err
+		}
+		questions6 = append(questions6, f)
+	}
+	var wg sync.WaitGroup
+	var answers4, answers6 []answer
+	var err4, err6 error
+	wg.Go(func() { answers4, err4 = ask(ctx, k, l, v4, questions4, probeCount, probeGap) })
+	wg.Go(func() { answers6, err6 = ask(ctx, k, l, v6, questions6, probeCount, probeGap) })
+	wg.Wait()
+	var claims []Claim
+	for _, a := range slices.Concat(answers4, answers6) {
+		claims = append(claims, a.Claim)
+	}
+	return claims, errors.Join(err4, err6)
+}
+
+// answer is a claim that answers a question, and how long after it.
+type answer struct {
+	Claim
+	took time.Duration
+}
+
+// ask sends the questions about addrs (one family) times times, gap apart, and collects the first answer for each
+// until all are there or ctx ends.
+func ask(ctx context.Context, k kernel, l link, addrs []netip.Addr, questions [][]byte, times int, gap time.Duration) ([]answer, error) {
+	if len(addrs) == 0 {
+		return nil, nil
+	}
+	if !l.ethernet() {
+		return nil, fmt.Errorf("%s has no Ethernet address, so nobody can be asked there", l.Name)
+	}
+	own, err := ownMACs(k)
+	if err != nil {
+		return nil, err
+	}
+	w, err := listenClaims(k, l, addrs, addrs[0].Is6())
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+
+	open := make(map[netip.Addr]bool, len(addrs))
+	for _, a := range addrs {
+		open[a] = true
+	}
+	var answers []answer
+	buf := make([]byte, frameMax)
+	asked := time.Now()
+	for round := 0; len(open) > 0 && ctx.Err() == nil; round++ {
+		if round < times {
+			asked = time.Now()
+			for i, q := range questions {
+				if !open[addrs[i]] {
+					continue
+				}
+				if err := w.Send(q); err != nil {
+					return answers, fmt.Errorf("asking for %v on %s: %w", addrs[i], l.Name, err)
+				}
+			}
+		}
+		until := time.Now().Add(gap)
+		if end, bounded := ctx.Deadline(); bounded && (end.Before(until) || round >= times-1) {
+			until = end
+		}
+		got, err := collect(ctx, w, asked, until, buf, open, own)
+		answers = append(answers, got...)
+		if err != nil {
+			return answers, fmt.Errorf("listening on %s: %w", l.Name, err)
+		}
+	}
+	return answers, nil
+}
+
+// collect takes answers until the instant, the end of ctx, or until nothing is open any more.
+func collect(ctx context.Context, w wire, asked, until time.Time, buf []byte, open map[netip.Addr]bool, own map[string]bool) ([]answer, error) {
+	if err := w.SetReadDeadline(until); err != nil {
+		return nil, err
+	}
+	defer context.AfterFunc(ctx, func() { _ = w.SetReadDeadline(time.Unix(1, 0)) })()
+	var answers []answer
+	for len(open) > 0 {
+		n, err := w.Receive(buf)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return answers, nil
+		}
+		if err != nil {
+			return answers, err
+		}
+		claim, ok := parseClaim(buf[:n])
+		if ok && open[claim.Addr] && !own[string(claim.MAC)] {
+			delete(open, claim.Addr)
+			answers = append(answers, answer{claim, time.Since(asked)})
+		}
+	}
+	return answers, nil
+}
+
+// ProbeHost asks whether target answers ARP or neighbour discovery on the interface, and how fast. The question
+// is repeated every 200 ms until ctx ends, which makes it ErrNoAnswer; a ctx without a deadline waits
+// for ever. The sender is an address of the interface in target's network, never a floating one (those have no
+// network), or none: then it is a probe as in Manager.Probe. Our own addresses do not answer. It needs
+// CAP_NET_RAW, and may be called from any goroutine.
+func ProbeHost(ctx context.Context, iface string, target netip.Addr) (time.Duration, error) {
+	k, err := newKernel()
+	if err != nil {
+		return 0, err
+	}
+	defer k.Close()
+	rtt, err := probeHost(ctx, k, iface, target.Unmap().WithZone(""))
+	if err != nil {
+		return 0, fmt.Errorf("vip: %v on %s: %w", target, iface, err)
+	}
+	return rtt, nil
+}
+
+func probeHost(ctx context.Context, k kernel, iface string, target netip.Addr) (time.Duration, error) {
+	if !target.IsValid() {
+		return 0, errors.New("no address")
+	}
+	l, err := k.Link(iface)
+	if errors.Is(err, ErrNoInterface) {
+		links, _ := k.Links() // only for the message
+		return 0, fmt.Errorf("%w; this machine has %s", err, names(links))
+	}
+	if err != nil {
+		return 0, err
+	}
+	if !l.ethernet() {
+		return 0, fmt.Errorf("%s has no Ethernet address", iface)
+	}
+	have, err := k.Addresses()
+	if err != nil {
+		return 0, err
+	}
+	question := arpProbe
+	if target.Is6() {
+		question = solicitation
+	}
+	frame, err := question(target, l.MAC, senderFor(have, l.Index, target))
+	if err != nil {
+		return 0, err
+	}
+	const forever = 1 << 30
+	began := time.Now()
+	answers, err := ask(ctx, k, l, []netip.Addr{target}, [][]byte{frame}, forever, askGap)
+	switch {
+	case err != nil:
+		return 0, err
+	case len(answers) == 0:
+		return 0, fmt.Errorf("%w within %v", ErrNoAnswer, time.Since(began).Round(time.Millisecond))
+	}
+	return answers[0].took, nil
+}
+
+// senderFor is an address of the interface in whose network target is: the one with the longest prefix, and of
+// those the smallest, so that it is always the same one. For IPv6 a link-local address will do. Invalid:
+// there is none.
+func senderFor(have []placed, index int, target netip.Addr) netip.Addr {
+	var fit []netip.Prefix
+	for _, p := range have {
+		local := p.Addr.Addr().Is6() && p.Addr.Addr().IsLinkLocalUnicast() && target.Is6()
+		if p.Index == index && !p.Addr.IsSingleIP() && p.Addr.Addr() != target && (local || p.Addr.Contains(target)) {
+			fit = append(fit, p.Addr)
+		}
+	}
+	if len(fit) == 0 {
+		return netip.Addr{}
+	}
+	slices.SortFunc(fit, func(a, b netip.Prefix) int {
+		if a.Bits() != b.Bits() {
+			return b.Bits() - a.Bits()
+		}
+		return strings.Compare(a.Addr().String(), b.Addr().String())
+	})
+	return fit[0].Addr()
+}
