@@ -124,7 +124,7 @@ func start(o Options) (a *agent, err error) {
 	if err := a.connect(cfg, self, keys, record); err != nil {
 		return nil, err
 	}
-	a.loop.machine, err = lease.New(leaseTime(), leaseConfig(cfg, self, a.loop.runIDValue, state, last, record))
+	a.loop.machine, err = lease.New(a.loop.now(), leaseConfig(cfg, self, a.loop.runIDValue, state, last, record))
 	if err != nil {
 		return nil, err
 	}
@@ -261,13 +261,13 @@ func (l *loop) standDown() (handed []string) {
 		g := l.groups[name]
 		if g.open {
 			to, _ := best(l.situation(name, g))
-			if to == "" || !l.handOver(name, to, note(CauseStop, "the agent on "+l.self.Name+" was stopped")) {
-				l.machine.Release(leaseTime(), name, lease.ReasonReleased)
+			if to == "" || !l.handOver(name, to, note(CauseStop, "the agent on "+l.node+" was stopped")) {
+				l.machine.Release(l.now(), name, lease.ReasonReleased)
 			} else {
 				handed = append(handed, name)
 			}
 		} else {
-			l.machine.Release(leaseTime(), name, lease.ReasonReleased)
+			l.machine.Release(l.now(), name, lease.ReasonReleased)
 		}
 	}
 	l.dirty = true

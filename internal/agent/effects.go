@@ -65,7 +65,7 @@ func (l *loop) shut(e lease.Shut) error {
 	g.pending = nil
 	if g.open {
 		g.open = false
-		g.shutAt = bootTime()
+		g.shutAt = l.boot()
 	}
 	switch e.Reason {
 	case lease.ReasonPaused:
@@ -87,8 +87,8 @@ func (l *loop) open(e lease.Open) {
 	g.epoch = uint64(e.Epoch)
 	l.dirty = true
 	fresh := e.Cause == lease.CauseFree || e.Cause == lease.CauseExpired
-	if squatted := fresh && g.squatter != "" && bootTime()-g.squatterAt < l.cfg.Lease.TTL; squatted {
-		g.pending = &pendingOpen{effect: e, openAt: bootTime() + l.cfg.Lease.TTL}
+	if squatted := fresh && g.squatter != "" && l.boot()-g.squatterAt < l.ttl; squatted {
+		g.pending = &pendingOpen{effect: e, openAt: l.boot() + l.ttl}
 		l.log.Warn("somebody still answers for an address: opening a ttl later", "group", e.Group, "mac", g.squatter)
 		return
 	}
@@ -103,7 +103,7 @@ func (l *loop) openPending() {
 		if g.pending == nil {
 			continue
 		}
-		if g.squatter != "" && bootTime() < g.pending.openAt {
+		if g.squatter != "" && l.boot() < g.pending.openAt {
 			continue
 		}
 		e := g.pending.effect
@@ -121,7 +121,7 @@ func (l *loop) openNow(g *groupRun, e lease.Open) {
 		l.log.Error("cannot open the group", "group", e.Group, "error", err)
 		g.openErr, g.openErrUntil = "cannot add the addresses: "+err.Error(), time.Now().Add(openRetry)
 		l.history.add(control.Event{Group: e.Group, Kind: kindState, To: string(control.StateFault), Reason: g.openErr})
-		l.machine.Release(leaseTime(), e.Group, lease.ReasonReleased)
+		l.machine.Release(l.now(), e.Group, lease.ReasonReleased)
 		return
 	}
 	g.open, g.lost = true, ""
@@ -167,7 +167,7 @@ func (l *loop) renew(e lease.Renew) {
 	}
 	// Every grant that is counted was asked for at until - ttl + margin or
 	// later: a claim before that has been answered by a majority since.
-	asked := time.Duration(e.Until) - l.cfg.Lease.TTL
+	asked := time.Duration(e.Until) - l.ttl
 	if g.claimedAt != 0 && asked > g.claimedAt {
 		g.claimedAt = 0
 		l.addrs.Defend(e.Group)

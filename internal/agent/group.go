@@ -93,8 +93,8 @@ func (l *loop) setGroups(cfg *config.Config) {
 		}
 		g.cfg = c
 		g.iface = ""
-		if slices.Contains(c.Nodes, l.self.Name) {
-			g.iface = c.InterfaceOn(l.self.Name)
+		if slices.Contains(c.Nodes, l.node) {
+			g.iface = c.InterfaceOn(l.node)
 		}
 		groups[c.Name] = g
 		l.order = append(l.order, c.Name)
@@ -123,7 +123,7 @@ func (l *loop) judge() {
 			g.openErr = ""
 		}
 		c := Condition{
-			Group: g.cfg, Node: l.self.Name, Checks: l.checks, OpenErr: g.openErr, Stopping: l.stopping,
+			Group: g.cfg, Node: l.node, Checks: l.checks, OpenErr: g.openErr, Stopping: l.stopping,
 			FailedAt: g.failedAt, Now: now, Forced: now.Before(g.forcedUntil),
 		}
 		if g.iface != "" && l.linkDown[g.iface] {
@@ -143,7 +143,7 @@ func (l *loop) judge() {
 
 // decide acts on the policy for every group.
 func (l *loop) decide() {
-	now := leaseTime()
+	now := l.now()
 	for _, name := range l.order {
 		g := l.groups[name]
 		l.observe(name, g)
@@ -167,7 +167,7 @@ func (l *loop) situation(name string, g *groupRun) Situation {
 		holder = g.lastOwner
 	}
 	return Situation{
-		Group: g.cfg, Node: l.self.Name, Self: g.fitness, Unfit: g.unfit, Peers: peers, Holds: g.open, Holder: holder,
+		Group: g.cfg, Node: l.node, Self: g.fitness, Unfit: g.unfit, Peers: peers, Holds: g.open, Holder: holder,
 		Cause: g.cause, HeldSince: g.heldSince, Moves: g.recentMoves(time.Now()),
 	}
 }
@@ -178,7 +178,7 @@ func (l *loop) handOver(name, to, note string) bool {
 	g := l.groups[name]
 	run, ok := l.runOf(to)
 	if ok {
-		why := l.machine.Transfer(leaseTime(), name, lease.Target{Node: to, RunID: run, Note: note})
+		why := l.machine.Transfer(l.now(), name, lease.Target{Node: to, RunID: run, Note: note})
 		if why == lease.ReasonNone {
 			l.log.Info("handing over", "group", name, "holder", to, "reason", note)
 			g.lost = ""
@@ -192,7 +192,7 @@ func (l *loop) handOver(name, to, note string) bool {
 
 // setState derives what is shown, and tells the hooks.
 func (l *loop) setState(name string, g *groupRun) {
-	v, _ := l.machine.Group(leaseTime().Boot, name)
+	v, _ := l.machine.Group(l.now().Boot, name)
 	state := control.StateStandby
 	switch {
 	case g.open:

@@ -181,7 +181,7 @@ func (l *loop) run(ctx context.Context) (err error) {
 	defer timer.Stop()
 	beat := time.NewTicker(pulse)
 	defer beat.Stop()
-	l.suspended = bootTime() - monotonicTime()
+	l.suspended = l.boot() - l.mono()
 	for {
 		select {
 		case <-ctx.Done():
@@ -194,7 +194,7 @@ func (l *loop) run(ctx context.Context) (err error) {
 			f()
 		case <-timer.C:
 			l.lookAtClock()
-			l.machine.Tick(leaseTime())
+			l.machine.Tick(l.now())
 		case <-beat.C:
 			l.lookAtClock()
 			l.dirty = true
@@ -244,18 +244,18 @@ func (l *loop) arm(timer *time.Timer) {
 		return
 	}
 	l.due = time.Duration(next)
-	timer.Reset(max(l.due-bootTime(), 0))
+	timer.Reset(max(l.due-l.boot(), 0))
 }
 
 // lookAtClock notices that this process or machine stood still, before anything
 // else is done: gates are shut first, and the voters asked second.
 func (l *loop) lookAtClock() {
-	now := bootTime()
+	now := l.boot()
 	late := now - l.due
-	suspended := now - monotonicTime()
+	suspended := now - l.mono()
 	asleep := suspended - l.suspended
 	l.suspended = suspended
-	limit := l.cfg.Lease.TTL / pauseDivisor
+	limit := l.ttl / pauseDivisor
 	if asleep < limit && (l.due == 0 || late < limit) {
 		return
 	}
@@ -263,7 +263,7 @@ func (l *loop) lookAtClock() {
 	pause := max(late, asleep)
 	l.log.Warn("this machine or process stood still", "for", pause, "suspended", asleep >= limit)
 	l.history.add(control.Event{Kind: kindAgent, Reason: "stood still", Detail: pause.Round(time.Millisecond).String()})
-	l.machine.Paused(leaseTime(), asleep >= limit)
+	l.machine.Paused(l.now(), asleep >= limit)
 	l.carryOut()
 }
 
@@ -274,7 +274,7 @@ func (l *loop) step(payload []byte) {
 		l.log.Debug("lease message dropped", "error", err)
 		return
 	}
-	l.machine.Step(leaseTime(), m)
+	l.machine.Step(l.now(), m)
 }
 
 // shutAll is the last thing that a broken agent does.

@@ -39,7 +39,7 @@ func (l *loop) observe(name string, g *groupRun) {
 		return
 	}
 	cause, why := g.cause, g.why
-	if owner != l.self.Name {
+	if owner != l.node {
 		if s, ok := l.peers[owner].groupState(name); ok && s.Epoch == epoch {
 			cause, why = Cause(s.Cause), s.Reason
 			if cause == CauseHealth {
@@ -52,7 +52,7 @@ func (l *loop) observe(name string, g *groupRun) {
 
 func (l *loop) ownerOf(name string, g *groupRun) (string, uint64) {
 	if g.open {
-		return l.self.Name, g.epoch
+		return l.node, g.epoch
 	}
 	best, epoch := "", uint64(0)
 	for n, p := range l.peers {
@@ -60,13 +60,13 @@ func (l *loop) ownerOf(name string, g *groupRun) (string, uint64) {
 			best, epoch = n, s.Epoch
 		}
 	}
-	v, _ := l.machine.Group(leaseTime().Boot, name)
+	v, _ := l.machine.Group(l.now().Boot, name)
 	switch {
 	case best == "":
 		return "", 0
 	case v.Holder == best || v.Holder == "" && !l.self.Voter:
 		return best, epoch
-	case v.Holder == "" && l.machine.Quarantine(leaseTime().Boot) > 0:
+	case v.Holder == "" && l.machine.Quarantine(l.now().Boot) > 0:
 		return best, epoch // this node's voter has no memory yet
 	}
 	return "", 0
@@ -78,9 +78,9 @@ func (l *loop) ownerOf(name string, g *groupRun) (string, uint64) {
 func (l *loop) publish() {
 	s := cluster.NodeState{
 		RunID: l.runID(), Version: l.version, ConfigHash: l.cfg.Hash, Generation: l.cfg.Lease.Generation,
-		TTL: l.cfg.Lease.TTL, Started: l.started,
+		TTL: l.ttl, Started: l.started,
 	}
-	for _, c := range l.cfg.ChecksFor(l.self.Name) {
+	for _, c := range l.cfg.ChecksFor(l.node) {
 		st := l.checks[c.Name]
 		s.Checks = append(s.Checks, cluster.CheckState{
 			Name: c.Name, Type: c.Type, Status: st.Status.String(), Required: c.Required, Message: st.Message, Since: st.Since,

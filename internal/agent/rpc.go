@@ -70,7 +70,7 @@ func (a *api) ownsItself(ctx context.Context, group string) error {
 	var owns bool
 	err := a.loop.do(ctx, func() { g := a.loop.groups[group]; owns = g != nil && g.open })
 	if err == nil && !owns {
-		err = fmt.Errorf("%s does not own %s any more: try again", a.loop.self.Name, group)
+		err = fmt.Errorf("%s does not own %s any more: try again", a.loop.node, group)
 	}
 	return err
 }
@@ -95,7 +95,7 @@ func (a *api) prepare(ctx context.Context, req prepareRequest) (ans prepareAnswe
 // prepare runs in the loop of the target.
 func (l *loop) prepare(req prepareRequest) (required []string, refusal string) {
 	g := l.groups[req.Group]
-	if g == nil || !slices.Contains(g.cfg.Nodes, l.self.Name) {
+	if g == nil || !slices.Contains(g.cfg.Nodes, l.node) {
 		return nil, "it may not own it by its own config"
 	}
 	if req.Force {
@@ -107,7 +107,7 @@ func (l *loop) prepare(req prepareRequest) (required []string, refusal string) {
 	if !g.fitness.Eligible {
 		return nil, g.fitness.Reason
 	}
-	for _, c := range l.cfg.ChecksFor(l.self.Name) {
+	for _, c := range l.cfg.ChecksFor(l.node) {
 		if c.Required && slices.Contains(g.cfg.Checks, c.Name) {
 			required = append(required, c.Name)
 		}

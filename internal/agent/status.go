@@ -15,7 +15,7 @@ import (
 // status fills what `hbagent status` shows. It runs in the loop and only reads.
 func (l *loop) status() control.Status {
 	s := control.Status{
-		Cluster: l.cfg.Cluster.Name, Node: l.self.Name, At: time.Now(), ConfigHash: l.cfg.Hash,
+		Cluster: l.cfg.Cluster.Name, Node: l.node, At: time.Now(), ConfigHash: l.cfg.Hash,
 		Quorum: l.quorum(), Warnings: slices.Clone(l.warnings),
 	}
 	for _, name := range l.order {
@@ -33,7 +33,7 @@ func (l *loop) quorum() control.Quorum {
 	q := control.Quorum{Voters: voters, Needed: needed}
 	var missing []string
 	for _, v := range l.cfg.Voters() {
-		if v == l.self.Name || l.peers[v].alive {
+		if v == l.node || l.peers[v].alive {
 			q.Seen++
 		} else {
 			missing = append(missing, v)
@@ -46,7 +46,7 @@ func (l *loop) quorum() control.Quorum {
 	case len(missing) > 0:
 		q.Detail = fmt.Sprintf("%s not heard", strings.Join(missing, ", "))
 	}
-	if left := l.machine.Quarantine(leaseTime().Boot); left > 0 {
+	if left := l.machine.Quarantine(l.now().Boot); left > 0 {
 		q.Detail = join(q.Detail, "this node's vote waits for one ttl after the start")
 	}
 	if l.cfg.Lease.Witness.IsValid() {
@@ -64,11 +64,11 @@ func join(a, b string) string {
 
 func (l *loop) groupStatus(name string) control.Group {
 	g := l.groups[name]
-	now := leaseTime().Boot
+	now := l.now().Boot
 	v, _ := l.machine.Group(now, name)
 	out := control.Group{
 		Name: name, Owner: g.owner, Epoch: g.ownerEpoch, Since: g.ownerSince, Interface: g.iface,
-		Lease: control.Lease{TTLMs: l.cfg.Lease.TTL.Milliseconds()},
+		Lease: control.Lease{TTLMs: l.ttl.Milliseconds()},
 		Moves: int64(g.recentMoves(time.Now())), State: control.StateUnowned,
 		Holding: []string{},
 	}
@@ -101,7 +101,7 @@ func (l *loop) unowned(g *groupRun) (control.State, string) {
 	var reasons []string
 	for _, n := range g.cfg.Nodes {
 		s, why := g.state, g.reason()
-		if n != l.self.Name {
+		if n != l.node {
 			p := l.peers[n]
 			gs, ok := p.groupState(g.cfg.Name)
 			switch {
@@ -134,7 +134,7 @@ func (l *loop) nextOwner(name string, g *groupRun) string {
 		if n == g.owner {
 			continue
 		}
-		if n == l.self.Name {
+		if n == l.node {
 			if g.fitness.Eligible {
 				return n
 			}
@@ -149,7 +149,7 @@ func (l *loop) nextOwner(name string, g *groupRun) string {
 
 func (l *loop) nodeStatus(n config.Node, rtt time.Duration) control.Node {
 	out := control.Node{Name: n.Name, Address: n.Address.String(), Voter: n.Voter, Checks: []control.Check{}, Groups: map[string]control.NodeGroup{}}
-	if n.Name == l.self.Name {
+	if n.Name == l.node {
 		out.Self, out.Alive, out.Since = true, true, l.started
 		out.Version, out.ConfigHash = l.version, l.cfg.Hash
 		for _, c := range l.cfg.ChecksFor(n.Name) {

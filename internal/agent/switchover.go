@@ -72,7 +72,7 @@ func (a *api) Switchover(ctx context.Context, req control.SwitchoverRequest, pro
 	switch owner {
 	case "":
 		return m.refuse("nobody owns " + req.Group + " now, so there is nothing to move: look at hbagent status"), nil
-	case a.loop.self.Name:
+	case a.loop.node:
 		return m.run(ctx)
 	}
 	return m.forward(ctx, owner)
@@ -157,7 +157,7 @@ func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
 	var after uint64
 	err = l.do(ctx, func() {
 		after = l.groups[name].epoch
-		reason := "asked for on " + l.self.Name
+		reason := "asked for on " + l.node
 		handed = l.groups[name].open && l.handOver(name, to, note(CauseSwitchover, reason))
 	})
 	if err != nil {
@@ -181,11 +181,11 @@ func (l *loop) preflight(req control.SwitchoverRequest) (to, refusal string) {
 		}
 	}
 	needed, _ := l.machine.Quorum()
-	v, _ := l.machine.Group(leaseTime().Boot, req.Group)
+	v, _ := l.machine.Group(l.now().Boot, req.Group)
 	switch {
 	case g.moving:
 		return to, "another switchover of " + req.Group + " is under way"
-	case to == l.self.Name:
+	case to == l.node:
 		return to, to + " owns " + req.Group + " already"
 	case !g.open:
 		return to, "this node does not own " + req.Group + " any more"
@@ -229,7 +229,7 @@ func (m *mover) call(ctx context.Context, method string, req, answer any) error 
 func (m *mover) await(ctx context.Context, after uint64) (control.SwitchoverResult, error) {
 	l := m.api.loop
 	ctx = context.WithoutCancel(ctx)
-	ttl := l.cfg.Lease.TTL
+	ttl := l.ttl
 	m.step("handover", control.StepRunning, m.result.To+" takes over")
 	openCtx, cancel := context.WithTimeout(ctx, max(targetOpenTTLs*ttl, openTimeoutLow))
 	defer cancel()
@@ -252,7 +252,7 @@ func (m *mover) await(ctx context.Context, after uint64) (control.SwitchoverResu
 
 func (m *mover) sinceShut(ctx context.Context) float64 {
 	var took time.Duration
-	_ = m.api.loop.do(ctx, func() { took = bootTime() - m.api.loop.groups[m.req.Group].shutAt })
+	_ = m.api.loop.do(ctx, func() { took = m.api.loop.boot() - m.api.loop.groups[m.req.Group].shutAt })
 	return float64(took.Microseconds()) / 1000
 }
 
@@ -261,7 +261,7 @@ func (m *mover) sinceShut(ctx context.Context) float64 {
 func (m *mover) rollBack(ctx context.Context, reason string) control.SwitchoverResult {
 	l := m.api.loop
 	m.step("roll back", control.StepRunning, "waiting for an owner")
-	ctx, cancel := context.WithTimeout(ctx, max(rollbackTTLs*l.cfg.Lease.TTL, minRollbackWait))
+	ctx, cancel := context.WithTimeout(ctx, max(rollbackTTLs*l.ttl, minRollbackWait))
 	defer cancel()
 	m.result.Reason = reason
 	owner, epoch := l.awaitOwner(ctx, m.req.Group)

@@ -51,15 +51,15 @@ func (l *loop) conflict(name string) {
 	if g == nil || !g.open {
 		return
 	}
-	g.claimedAt = bootTime()
-	lower := len(g.cfg.Nodes) > 0 && g.cfg.Nodes[0] != l.self.Name
-	l.machine.AddressConflict(leaseTime(), name, lower)
+	g.claimedAt = l.boot()
+	lower := len(g.cfg.Nodes) > 0 && g.cfg.Nodes[0] != l.node
+	l.machine.AddressConflict(l.now(), name, lower)
 }
 
 // lookAtLapsed lets the lease machine notice what the address manager noticed
 // first; a group that it still holds is opened again.
 func (l *loop) lookAtLapsed(name string) {
-	now := leaseTime()
+	now := l.now()
 	l.machine.Tick(now)
 	g := l.groups[name]
 	if v, ok := l.machine.Group(now.Boot, name); ok && g != nil && g.open && l.machine.Valid(now.Boot, name) {
@@ -91,12 +91,12 @@ func (p *prober) Run(ctx context.Context) error {
 			p.lookAt(ctx, name)
 		}
 		if p.host != nil && iface != "" {
-			sent := bootTime()
+			sent := p.loop.boot()
 			probeCtx, cancel := context.WithTimeout(ctx, p.every)
 			_, err := p.host(probeCtx, iface)
 			cancel()
 			if err == nil {
-				p.loop.post(ctx, func() { p.loop.machine.WitnessAnswered(leaseTime(), lease.Instant(sent)) })
+				p.loop.post(ctx, func() { p.loop.machine.WitnessAnswered(p.loop.now(), lease.Instant(sent)) })
 			}
 		}
 		select {
@@ -108,7 +108,7 @@ func (p *prober) Run(ctx context.Context) error {
 }
 
 func (p *prober) lookAt(ctx context.Context, name string) {
-	sent := bootTime()
+	sent := p.loop.boot()
 	ctx, cancel := context.WithTimeout(ctx, p.every)
 	defer cancel()
 	claims, err := p.probe(ctx, name)
@@ -125,7 +125,7 @@ func (p *prober) lookAt(ctx context.Context, name string) {
 // wantsProbes returns the groups to look at now, and an interface on which the
 // witness can be asked.
 func (l *loop) wantsProbes() (groups []string, iface string) {
-	now := leaseTime().Boot
+	now := l.now().Boot
 	for _, name := range l.order {
 		g := l.groups[name]
 		if g.iface == "" {
@@ -136,7 +136,7 @@ func (l *loop) wantsProbes() (groups []string, iface string) {
 			continue
 		}
 		v, _ := l.machine.Group(now, name)
-		suspect := v.HolderLeft < l.cfg.Lease.TTL/suspectDivisor
+		suspect := v.HolderLeft < l.ttl/suspectDivisor
 		if g.pending != nil || suspect || l.machine.WantsAddressProbe(now, name) {
 			groups = append(groups, name)
 		}
@@ -152,8 +152,8 @@ func (l *loop) probed(name string, mac net.HardwareAddr, sent time.Duration) {
 	}
 	if mac == nil {
 		g.squatter = ""
-		l.machine.AddressSilent(leaseTime(), name, lease.Instant(sent))
+		l.machine.AddressSilent(l.now(), name, lease.Instant(sent))
 		return
 	}
-	g.squatter, g.squatterAt = mac.String(), bootTime()
+	g.squatter, g.squatterAt = mac.String(), l.boot()
 }

@@ -65,12 +65,12 @@ func checkSpecs(cfg *config.Config, node string) []checks.Spec {
 // rememberClaims makes a resumed group look as it did before the restart, so
 // that its hooks are not run again.
 func (l *loop) rememberClaims() {
-	now := leaseTime().Boot
+	now := l.now().Boot
 	for _, name := range l.order {
 		if v, _ := l.machine.Group(now, name); v.Phase == "confirming" {
 			g := l.groups[name]
 			g.told, g.epoch = control.StateActive, uint64(v.Epoch)
-			g.lastOwner, g.ownerEpoch = l.self.Name, uint64(v.Epoch)
+			g.lastOwner, g.ownerEpoch = l.node, uint64(v.Epoch)
 		}
 	}
 }
@@ -78,7 +78,7 @@ func (l *loop) rememberClaims() {
 // watchLinks tells the loop at the start which interfaces have no carrier; the
 // address manager tells what changes later.
 func (a *agent) watchLinks(ctx context.Context) error {
-	for _, g := range vipGroups(a.loop.cfg, a.loop.self.Name) {
+	for _, g := range vipGroups(a.loop.cfg, a.loop.node) {
 		link, err := netlink.LinkByName(g.Interface)
 		if err != nil {
 			continue // the address manager has refused to start, or tells of it
@@ -103,7 +103,7 @@ func (a *agent) reload(ctx context.Context, force bool) (res control.ReloadResul
 	if err := a.loop.do(ctx, func() { old = a.loop.cfg }); err != nil {
 		return res, err
 	}
-	self := a.loop.self.Name
+	self := a.loop.node
 	diff := config.Diff(old, cfg)
 	for _, c := range diff.Restart(self) {
 		res.NeedsRestart = append(res.NeedsRestart, c.String())
@@ -135,13 +135,13 @@ func (a *agent) apply(cfg *config.Config, diff config.Changes, force bool) error
 	if err := l.voterChange(diff.Voters, force); err != nil {
 		return err
 	}
-	if err := a.vip.Reconfigure(vipGroups(cfg, l.self.Name)); err != nil {
+	if err := a.vip.Reconfigure(vipGroups(cfg, l.node)); err != nil {
 		return control.Errorf(control.CodeInvalid, "nothing has changed: %v", err)
 	}
-	if err := a.runner.Replace(checkSpecs(cfg, l.self.Name)); err != nil {
-		return errors.Join(control.Errorf(control.CodeInvalid, "nothing has changed: %v", err), a.vip.Reconfigure(vipGroups(l.cfg, l.self.Name)))
+	if err := a.runner.Replace(checkSpecs(cfg, l.node)); err != nil {
+		return errors.Join(control.Errorf(control.CodeInvalid, "nothing has changed: %v", err), a.vip.Reconfigure(vipGroups(l.cfg, l.node)))
 	}
-	now := leaseTime()
+	now := l.now()
 	lc := leaseConfig(cfg, l.self, 0, machineState{}, machineState{}, nil)
 	if err := l.machine.SetGroups(now, lc.Groups); err != nil {
 		return err
@@ -153,9 +153,9 @@ func (a *agent) apply(cfg *config.Config, diff config.Changes, force bool) error
 	}
 	l.carryOut() // of the old groups, while they are known
 	l.cfg = cfg
-	l.self, _ = cfg.Node(l.self.Name)
+	l.self, _ = cfg.Node(l.node)
 	for name := range l.checks {
-		if !slices.ContainsFunc(cfg.ChecksFor(l.self.Name), func(c config.Check) bool { return c.Name == name }) {
+		if !slices.ContainsFunc(cfg.ChecksFor(l.node), func(c config.Check) bool { return c.Name == name }) {
 			delete(l.checks, name)
 		}
 	}

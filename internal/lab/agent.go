@@ -11,8 +11,8 @@ import (
 	"github.com/hbagent/hbagent/internal/control"
 )
 
-// agentName names the agent's process and log.
-const agentName = "agent"
+// AgentLog names the agents' processes and logs.
+const AgentLog = "agent"
 
 // ErrNoAgentRuns is returned by what needs a running agent on the node.
 var ErrNoAgentRuns = errors.New("no agent runs there")
@@ -30,7 +30,7 @@ func (n *Node) StartAgent(ctx context.Context, extra ...string) error {
 	if p := n.runningAgent(); p != nil {
 		return fmt.Errorf("%s: an agent runs already", n.Name)
 	}
-	p, err := n.Start(agentName, n.w.hbagent(append([]string{"agent", "-c", n.ConfigFile(), "--node", n.Name,
+	p, err := n.Start(AgentLog, n.w.hbagent(append([]string{"agent", "-c", n.ConfigFile(), "--node", n.Name,
 		"--run-dir", n.RunDir(), "--state-dir", n.StateDir()}, extra...)...))
 	if err != nil {
 		return err
@@ -79,6 +79,24 @@ func (n *Node) SignalAgent(sig syscall.Signal) error {
 	return p.Signal(sig)
 }
 
+// EndAgent sends a signal that ends the node's agent, and waits until it is gone: SIGUSR2 ends it for a restart,
+// and it keeps what it has.
+func (n *Node) EndAgent(ctx context.Context, sig syscall.Signal) error {
+	p := n.runningAgent()
+	if p == nil {
+		return fmt.Errorf("end the agent of %s: %w", n.Name, ErrNoAgentRuns)
+	}
+	if err := p.Signal(sig); err != nil {
+		return err
+	}
+	select {
+	case <-p.Done():
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("end the agent of %s with %v: %w", n.Name, sig, ctx.Err())
+	}
+}
+
 func (n *Node) runningAgent() *Process {
 	n.procMu.Lock()
 	defer n.procMu.Unlock()
@@ -122,6 +140,24 @@ func (n *Node) Group(ctx context.Context, name string) (control.Group, error) {
 // group on its card and on no other. ctx bounds it; the error then says what is missing.
 func (w *World) WaitOwner(ctx context.Context, group, node string) error {
 	return poll(ctx, func() error { return w.checkOwner(ctx, group, node) })
+}
+
+// WaitAnyOwner waits until one of these nodes owns the group, as [World.WaitOwner] has it, and returns which.
+func (w *World) WaitAnyOwner(ctx context.Context, group string, nodes ...string) (string, error) {
+	var owner string
+	err := poll(ctx, func() error {
+		var errs []error
+		for _, node := range nodes {
+			err := w.checkOwner(ctx, group, node)
+			if err == nil {
+				owner = node
+				return nil
+			}
+			errs = append(errs, err)
+		}
+		return errors.Join(errs...)
+	})
+	return owner, err
 }
 
 func (w *World) checkOwner(ctx context.Context, group, node string) error {

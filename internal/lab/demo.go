@@ -79,6 +79,9 @@ type DemoARP struct {
 	TwoOwners int `json:"two_owners"` // questions that two machines answered: must be 0
 }
 
+// failedLines are shown of each agent's log when a step fails. Chosen by us: three fit on a screen.
+const failedLines = 12
+
 // demoLimit bounds the whole demo without the shell. Chosen by us: three times what it takes.
 const demoLimit = 2 * time.Minute
 
@@ -177,7 +180,7 @@ func (d *demo) finish(ctx context.Context, failed error) {
 		d.report.Error = failed.Error()
 		fmt.Fprintf(d.o.Err, "\nhbagent demo: %v\n", failed)
 		if d.w != nil {
-			fmt.Fprintf(d.o.Err, "\n%s", d.w.Logs(12))
+			fmt.Fprintf(d.o.Err, "\n%s", d.w.Logs(AgentLog, failedLines))
 		}
 	} else {
 		status, err := d.w.Node("db1").Status(ctx)

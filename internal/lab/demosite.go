@@ -21,6 +21,9 @@ const (
 	promiseService = demoFall*demoInterval + 200*time.Millisecond
 	// promiseOwner: one ttl, ±10 %.
 	promiseOwner = demoTTL + demoTTL/10
+	// promisePlanned: a round trip, and the scheduling of a busy machine. With a draining handover no question at
+	// all is lost, and a stage without a promise says that.
+	promisePlanned = 100 * time.Millisecond
 
 	startWait = 20 * time.Second // for servers and agents to be up, on a slow machine
 	moveWait  = 10 * time.Second // for an address to be where it must be
@@ -128,7 +131,6 @@ func (d *demo) config() Config {
 	group := d.w.WebGroup("web1", "web2")
 	group.Checks = []string{web.Name}
 	group.Hold = demoHold.String()
-	group.Drain = "3s"
 	c.Groups = []GroupConfig{group}
 	return c
 }

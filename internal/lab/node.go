@@ -143,8 +143,9 @@ func (n *Node) wire(ctx context.Context, space *netspace) error {
 	return errors.Join(space.waitCarrier(ctx, nic), n.w.sw.waitCarrier(ctx, n.port()))
 }
 
-// PowerOff takes the machine away as a power cut does: the cable goes dead, every process is killed at
-// once, and the kernel's state (addresses, rules, neighbours, sockets) is gone. What is on disk (StateDir) stays.
+// PowerOff takes the machine away as a power cut does: the others hear nothing more from it, every process is
+// killed at once, and the kernel's state (addresses, rules, neighbours, sockets) is gone. What is on disk
+// (StateDir) stays.
 func (n *Node) PowerOff() error {
 	n.power.Lock()
 	defer n.power.Unlock()
@@ -159,7 +160,10 @@ func (n *Node) PowerOff() error {
 	var errs []error
 	port, err := n.w.sw.link(n.port())
 	if err == nil {
-		errs = append(errs, n.w.sw.nl.LinkSetDown(port)) // before the processes: nobody says goodbye
+		// Before the processes, so that nobody says goodbye (the kernel resets the connections of a killed
+		// process). The port leaves the switch and keeps its carrier: a machine without power
+		// does not see its link go down, and its agent must not either.
+		errs = append(errs, n.w.sw.nl.LinkSetNoMaster(port))
 	}
 	errs = append(errs, err, n.killAll(space))
 	if port != nil {

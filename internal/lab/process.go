@@ -187,12 +187,12 @@ func tail(path string, lines int) string {
 	return strings.Join(all[max(0, len(all)-lines):], "\n")
 }
 
-// Logs returns the last lines of the log of everything that was started in the world, for a failed test or
-// demo.
-func (w *World) Logs(lines int) string {
+// Logs returns the last lines of the logs called name (AgentLog, or * for everything that was started) of all
+// nodes, for a failed test or demo.
+func (w *World) Logs(name string, lines int) string {
 	var b strings.Builder
 	for _, n := range w.all() {
-		logs, _ := filepath.Glob(filepath.Join(n.Dir(), "*.log")) // the pattern is well formed
+		logs, _ := filepath.Glob(filepath.Join(n.Dir(), name+".log")) // names are well-formed patterns
 		for _, log := range logs {
 			if last := tail(log, lines); last != "" {
 				fmt.Fprintf(&b, "--- %s on %s\n%s\n", strings.TrimSuffix(filepath.Base(log), ".log"), n.Name, last)

@@ -120,9 +120,9 @@ Listen {{.Port}}
 {{range .Modules}}LoadModule {{.Name}} {{.File}}
 {{end}}{{range .PHP}}LoadModule {{.Name}} {{.File}}
 {{end}}
-StartServers 3
-MinSpareServers 2
-MaxSpareServers 6
+StartServers 5
+MinSpareServers 5
+MaxSpareServers 10
 MaxRequestWorkers 24
 ExtendedStatus On
 DocumentRoot {{.Dir}}/htdocs

@@ -261,8 +261,8 @@ func TestAgentThatEndsIsReportedAtOnce(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no such port: 7946") || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("StartAgent = %v, want at once the agent's last words", err)
 	}
-	if !strings.Contains(w.Logs(5), "no such port") {
-		t.Errorf("Logs() = %q, want the agent's last words", w.Logs(5))
+	if !strings.Contains(w.Logs(lab.AgentLog, 5), "no such port") {
+		t.Errorf("Logs() = %q, want the agent's last words", w.Logs(lab.AgentLog, 5))
 	}
 }
 

@@ -17,7 +17,7 @@ func (h *host) breakConfig(cfg *lease.Config) {
 	switch h.w.o.Break {
 	case NoQuarantine:
 		if !same {
-			cfg.Record = &lease.Record{}
+			cfg.Record = &lease.Record{Generation: cfg.Generation}
 		}
 	case PromisesLost:
 		if same {

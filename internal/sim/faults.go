@@ -31,42 +31,65 @@ const (
 )
 
 // planFault lets something happen after a while, for as long as faults last.
+// Some come in a burst: what is dangerous needs two or three in one ttl.
 func (w *world) planFault() {
-	every := w.o.Faults.Every
+	every := w.ttls(w.o.Faults.Every)
 	if every == 0 {
 		return
 	}
-	total := 2 // regainHealth and healNetwork happen in every run
-	for _, n := range w.o.Faults.Weight {
-		total += n
+	if w.chance(w.o.Faults.Burst) {
+		every = w.o.TTL / 20
 	}
-	w.queue.add(w.now+w.exp(w.ttls(every)), func() {
+	w.queue.add(w.now+w.exp(every), func() {
 		if w.ended {
 			return
 		}
-		at := w.rng.IntN(total)
-		kind := regainHealth
-		if at == 1 {
-			kind = healNetwork
+		w.report.Faults++
+		w.fault(w.drawFault())
+		w.planFault()
+	})
+}
+
+func (w *world) drawFault() faultKind {
+	total := 0
+	for _, n := range w.o.Faults.Weight {
+		total += n
+	}
+	at := w.rng.IntN(total)
+	for k, n := range w.o.Faults.Weight {
+		if at < n {
+			return faultKind(k)
 		}
-		for k, n := range w.o.Faults.Weight {
-			if at -= n; at < 2 && n > 0 && at+n >= 2 {
-				kind = faultKind(k)
+		at -= n
+	}
+	panic("unreachable: at is below the sum")
+}
+
+// sample looks from time to time whether the groups have owners at all: a world
+// in which nothing works tests nothing.
+func (w *world) sample() {
+	w.queue.add(w.now+w.o.TTL/3, func() {
+		if w.ended {
+			return
+		}
+		for g := range w.groups {
+			w.report.Samples++
+			if w.owner(g) >= 0 {
+				w.report.Owned++
 			}
 		}
-		w.report.Faults++
-		w.fault(kind)
-		w.planFault()
+		w.sample()
 	})
 }
 
 func (w *world) fault(kind faultKind) {
 	f := w.o.Faults
-	h, o := w.hosts[w.rng.IntN(w.o.Nodes)], w.hosts[w.rng.IntN(w.o.Nodes)]
+	h := w.hosts[w.rng.IntN(w.o.Nodes)]
 	g := w.rng.IntN(w.o.Groups)
 	if owner := w.owner(g); owner >= 0 && w.rng.IntN(2) == 0 {
 		h = w.hosts[owner] // the owner is where it hurts
 	}
+	o := w.hosts[(h.i+1+w.rng.IntN(w.o.Nodes-1))%w.o.Nodes] // another one
 	switch kind {
 	case cutOneWay:
 		w.note(h.i, "is no longer heard by "+o.name, nil, -1)
@@ -191,12 +214,25 @@ func (w *world) planWitness(h *host) {
 		}
 		peer := w.hosts[1-h.i]
 		for g, name := range w.groupNames {
-			if h.m.WantsAddressProbe(sent, name) && (!peer.isOpen(g) || w.net.wire[h.i][peer.i]) {
-				answer(w.o.TTL/20, input{what: "hears nobody answer for", do: func(m *lease.Machine, now lease.Time) any {
-					m.AddressSilent(now, name, sent)
-					return name
-				}})
+			lower := h.i > peer.i
+			if !h.m.WantsAddressProbe(sent, name) || lower && w.now-h.heardProbe[g] < w.o.TTL {
+				continue
 			}
+			probed := w.now
+			arp := !w.net.wire[h.i][peer.i]
+			if arp {
+				peer.heardProbe[g] = w.now
+			}
+			if arp && peer.isOpen(g) {
+				continue // answered
+			}
+			answer(w.o.TTL/20, input{what: "hears nobody answer for", do: func(m *lease.Machine, now lease.Time) any {
+				if h.heardProbe[g] >= probed-w.o.TTL/2 {
+					return name + ", but the peer asks too"
+				}
+				m.AddressSilent(now, name, sent)
+				return name
+			}})
 		}
 	})
 }

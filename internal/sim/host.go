@@ -12,11 +12,12 @@ import (
 // host is a machine: its kernel (clock, gates), its disks, and the agent that
 // runs on it, which drives one lease.Machine as the real agent does.
 type host struct {
-	w     *world
-	i     int
-	name  string
-	clock clock
-	gates []gate // per group; the kernel's, so they outlive the agent
+	w          *world
+	i          int
+	name       string
+	clock      clock
+	gates      []gate    // per group; the kernel's, so they outlive the agent
+	heardProbe []instant // per group: when the peer last asked for its addresses; two machines only
 
 	// Kept over a restart of the agent, lost by a boot.
 	record *lease.Record
@@ -169,6 +170,10 @@ func (h *host) interrupt() {
 	h.waiting = true
 	life := h.life
 	h.w.quiet = max(h.w.quiet, h.w.now+d)
+	if !h.w.ended && h.w.chance(h.w.o.Faults.Fatal) {
+		h.w.stop(h, false, h.w.chance(0.7))
+		return
+	}
 	h.w.queue.add(h.w.now+d, func() {
 		if h.life != life {
 			return

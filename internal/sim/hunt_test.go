@@ -15,7 +15,7 @@ func TestHunt(t *testing.T) {
 	kinds := map[string]int{}
 	first := map[string]string{}
 	for s := number(t, "HBAGENT_SIM_FROM", 1); s <= n; s++ {
-		_, err := Run(s, Options{})
+		_, err := Run(s, Options{Nodes: int(number(t, "NODES", 0))})
 		if err == nil {
 			continue
 		}
@@ -24,7 +24,7 @@ func TestHunt(t *testing.T) {
 		if i := strings.Index(k, "): "); i > 0 {
 			k = k[i+3:]
 		}
-		k = k[:min(len(k), 12)] 
+		k = k[:min(len(k), 12)]
 		kinds[k]++
 		if kinds[k] <= 6 {
 			first[k] += "\n   " + line

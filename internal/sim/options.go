@@ -26,12 +26,14 @@ type Options struct {
 // units of the ttl unless they say otherwise.
 type Faults struct {
 	Every    float64 // mean time between two faults, in ttl; 0: none
+	Burst    float64 // share of faults that follow another at once
 	Drop     float64 // the worst share of datagrams that a bad spell drops
 	Dup      float64 // share of datagrams that arrive twice
 	Slow     float64 // share of datagrams that take up to SlowMax, in any order
 	SlowMax  float64 // in ttl
 	Stall    float64 // share of batches that are interrupted between two effects
 	StallMax float64 // in ttl
+	Fatal    float64 // share of interruptions during which the agent is killed
 	Drift    int64   // clocks' rate error, +- parts per million
 	Wall     int64   // wall clocks' offset, +- seconds
 	Unseen   float64 // share of pauses that the agent does not notice
@@ -69,6 +71,8 @@ type Report struct {
 	Faults    int
 	Opens     int           // gates opened
 	Moves     int           // of those, by another node than before
+	Samples   int           // how often each group was looked at while faults happened
+	Owned     int           // how often it had an owner then
 	Healed    time.Duration // from the end of the faults until each group had its lasting owner
 	Hash      uint64        // of everything that happened
 }
@@ -109,8 +113,8 @@ func drawOptions(rng *rand.Rand, o Options) Options {
 	return o
 }
 
-// drawFaults chooses a mix. Each kind of fault is left out of half the runs:
-// with all of them at once, none gets far (Groce et al., "Swarm testing", 2012).
+// drawFaults chooses a mix. Each run knows a few kinds of faults only: with all
+// of them at once, none gets far (Groce et al., "Swarm Testing", ISSTA 2012).
 func drawFaults(rng *rand.Rand) Faults {
 	some := func(x float64) float64 {
 		if y := rng.Float64() * x; rng.IntN(2) == 0 {
@@ -119,15 +123,16 @@ func drawFaults(rng *rand.Rand) Faults {
 		return 0
 	}
 	f := Faults{
-		Every: 0.1 + rng.ExpFloat64(), Drop: some(0.7), Dup: some(0.3), Slow: some(0.3), SlowMax: 0.1 + rng.Float64()*4,
-		Stall: some(0.2), StallMax: some(1.5), Drift: rng.Int64N(20_000), Wall: []int64{0, 1, 30, 3600}[rng.IntN(4)],
+		Every: 0.1 + 2*rng.ExpFloat64(), Burst: some(0.8), Drop: some(0.7), Dup: some(0.3), Slow: some(0.4), SlowMax: 0.1 + rng.Float64()*4,
+		Stall: some(0.3), StallMax: some(1.5), Fatal: some(0.3), Drift: rng.Int64N(20_000), Wall: []int64{0, 1, 30, 3600}[rng.IntN(4)],
 		Unseen: rng.Float64(), Strict: rng.IntN(2) == 0,
 	}
-	for k := range f.Weight {
-		if w := rng.IntN(6); rng.IntN(2) == 0 {
-			f.Weight[k] = w
-		}
+	for range 2 + rng.IntN(7) {
+		f.Weight[rng.IntN(int(faultKinds))] += 1 + rng.IntN(5)
 	}
+	// What is broken must get well again, or all worlds end the same way.
+	f.Weight[healNetwork] += 1 + (f.Weight[cutOneWay]+f.Weight[cutBothWays]+f.Weight[isolateHost]+f.Weight[splitHosts])*(1+rng.IntN(3))/3
+	f.Weight[regainHealth] += 1 + 2*f.Weight[failHealth]
 	return f
 }
 

@@ -60,6 +60,7 @@ func Run(seed uint64, o Options) (report Report, err error) {
 	}()
 	w.build()
 	w.planFault()
+	w.sample()
 	w.run(w.o.Chaos)
 	w.heal()
 	return
@@ -84,9 +85,10 @@ func (w *world) build() {
 	}
 	w.net = newNetwork(w)
 	for i, name := range w.names {
-		h := &host{w: w, i: i, name: name, gates: make([]gate, w.o.Groups), eligible: make([]bool, w.o.Groups)}
+		h := &host{w: w, i: i, name: name, gates: make([]gate, w.o.Groups), eligible: make([]bool, w.o.Groups), heardProbe: make([]instant, w.o.Groups)}
 		w.hosts = append(w.hosts, h)
 		for g := range h.eligible {
+			h.heardProbe[g] = -time.Hour
 			h.eligible[g] = w.rng.IntN(4) > 0
 		}
 	}

@@ -13,7 +13,7 @@ import (
 // HBAGENT_SIM_SEED it runs that seed alone and prints everything that happens.
 func TestSimulation(t *testing.T) {
 	if s := os.Getenv("HBAGENT_SIM_SEED"); s != "" {
-		report, err := Run(number(t, "HBAGENT_SIM_SEED", 0), Options{Trace: os.Stdout})
+		report, err := Run(number(t, "HBAGENT_SIM_SEED", 0), Options{Nodes: int(number(t, "HBAGENT_SIM_NODES", 0)), Trace: os.Stdout})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -39,13 +39,16 @@ func TestSimulation(t *testing.T) {
 		sum.Faults += r.Faults
 		sum.Opens += r.Opens
 		sum.Moves += r.Moves
+		sum.Samples += r.Samples
+		sum.Owned += r.Owned
+		sum.Healed = max(sum.Healed, r.Healed)
 		nodes[r.Shape[:1]]++
 		seed++
 		runs++
 	}
 	took := time.Since(start)
-	t.Logf("%d runs, %v simulated in %v: %d events, %d datagrams, %d faults, %d gates opened, %d moves; by number of nodes: %v",
-		runs, sum.Simulated.Round(time.Second), took.Round(time.Millisecond), sum.Events, sum.Datagrams, sum.Faults, sum.Opens, sum.Moves, nodes)
+	t.Logf("%d runs, %v simulated in %v: %d events, %d datagrams, %d faults, %d gates opened, %d moves, groups owned %.0f %% of the time under faults; by number of nodes: %v",
+		runs, sum.Simulated.Round(time.Second), took.Round(time.Millisecond), sum.Events, sum.Datagrams, sum.Faults, sum.Opens, sum.Moves, 100*float64(sum.Owned)/float64(sum.Samples), nodes)
 	for _, n := range []string{"2", "3", "4", "5", "7"} {
 		if nodes[n] == 0 {
 			t.Errorf("no run with %s nodes", n)

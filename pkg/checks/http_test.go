@@ -174,11 +174,11 @@ func TestDialAddress(t *testing.T) {
 func TestHTTPLogsIn(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ := r.BasicAuth()
-		fmt.Fprintf(w, "%s %s %s %s", user, password, r.UserAgent(), r.RequestURI)
+		fmt.Fprintf(w, "%s %s %s %s close=%v", user, password, r.UserAgent(), r.RequestURI, r.Close)
 	}))
 	defer srv.Close()
 	c := mustNew(t, Spec{Type: "http", URL: strings.Replace(srv.URL, "//", "//me:pw@", 1) + "/a?b=c#d",
-		Body: `^me pw hbagent-check /a\?b=c$`})
+		Body: `^me pw hbagent-check /a\?b=c close=true$`})
 	check(t, probe(t, c, patience), true, "200 OK")
 }
 

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-sql-driver/mysql"
 )
 
 // dsn writes a DSN file.
@@ -73,5 +75,40 @@ func TestMySQLBadServers(t *testing.T) {
 				t.Errorf("the message tells the password: %q", got.Message)
 			}
 		})
+	}
+}
+
+// A server that announces the largest packet there is finds nobody to read it.
+func TestMySQLReadsLittle(t *testing.T) {
+	sent := make(chan int, 1)
+	address := serve(t, func(c net.Conn) {
+		n, _ := c.Write([]byte("\xff\xff\xff\x00\x0a"))
+		for filler := make([]byte, 64<<10); ; {
+			m, err := c.Write(filler)
+			if n += m; err != nil {
+				sent <- n
+				return
+			}
+		}
+	})
+	got := probe(t, mustNew(t, Spec{Type: "mysql", DSNFile: dsn(t, "hb@tcp("+address+")/", 0o600)}), patience)
+	if got.OK {
+		t.Errorf("%+v", got)
+	}
+	select {
+	case n := <-sent:
+		if n >= 1<<24 { // what it holds beyond our limit is in the kernel's buffers
+			t.Errorf("read all of a packet of %d bytes", n)
+		}
+	case <-time.After(patience):
+		t.Error("the connection stays open")
+	}
+}
+
+func TestReadDSN(t *testing.T) {
+	cfg, err := readDSN(dsn(t, "u:p@tcp(h:1)/?allowAllFiles=true&multiStatements=true", 0o600))
+	must(t, err)
+	if _, silent := cfg.Logger.(*mysql.NopLogger); !silent || cfg.AllowAllFiles || cfg.MultiStatements {
+		t.Errorf("not fit for a probe: %+v", cfg)
 	}
 }

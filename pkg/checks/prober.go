@@ -51,8 +51,8 @@ func (p *prober) join() *flight {
 	return p.startLocked()
 }
 
-// fresh returns the result of a probe that started after this call; callers
-// that come together share one.
+// fresh returns the result of a probe that started after this call. Callers that
+// meanwhile wait for the flight under way share the next.
 func (p *prober) fresh(ctx context.Context) (Result, error) {
 	p.mu.Lock()
 	seen := p.number

@@ -139,9 +139,11 @@ func (r *Runner) Replace(specs []Spec) error {
 }
 
 // Now runs one probe of the named check at once, whether Run was called or not,
-// and returns its result, which leaves the schedule, rise and fall alone. If a
-// probe is under way, Now waits for it first: the answer is never older than
-// the question. It returns within two timeouts or when ctx ends.
+// and returns its result, which leaves the schedule, rise and fall alone (unless
+// the schedule is due meanwhile: then it takes the result too, since there is only
+// ever one probe). If a probe is under way, Now waits for it first: the answer is
+// never older than the question. It returns within some two timeouts or when ctx
+// ends.
 func (r *Runner) Now(ctx context.Context, name string) (Result, error) {
 	r.mu.Lock()
 	var found *task

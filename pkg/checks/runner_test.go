@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -310,6 +311,37 @@ func TestRunnerNow(t *testing.T) {
 	})
 }
 
+// A scheduled probe that meets one of Now takes its result: there is never more
+// than one at a time, and the schedule does not wait.
+func TestRunnerNowMeetsSchedule(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var running, most atomic.Int32
+		f := &fake{answer: ok}
+		g := newRig(t, map[string]Checker{"web": f}, spec("web"))
+		defer g.end(t)
+		g.after(900 * ms)
+		f.becomes(func(context.Context, int) Result {
+			most.Store(max(most.Load(), running.Add(1)))
+			defer running.Add(-1)
+			time.Sleep(time.Second)
+			return fail("slow")
+		})
+		go g.Now(t.Context(), "web")
+		g.after(1010 * ms)
+		if n := most.Load(); n != 1 {
+			t.Errorf("%d probes at a time", n)
+		}
+		if n := f.count(); n != 3 { // 0, 500, and the one for both
+			t.Errorf("%d probes, want 3", n)
+		}
+		if s := g.States()[0]; s.Message != "slow (failure 1 of 2)" || s.LastRun != g.began.Add(time.Second) {
+			t.Errorf("the schedule did not take the result: %+v", s)
+		}
+		f.becomes(ok)
+		g.after(2 * time.Second) // for the slow probe that is under way
+	})
+}
+
 func TestRunnerNowWithoutRun(t *testing.T) {
 	r, err := NewRunner([]Spec{spec("web")}, func(State) { t.Error("onChange was called") }, Options{
 		New: func(Spec, Options) (Checker, error) { return &fake{answer: ok}, nil },
@@ -353,6 +385,16 @@ func TestRunnerWatch(t *testing.T) {
 		g.after(time.Second)
 		if n := f.count() - before; n > 2 {
 			t.Errorf("1000 events started %d probes", n)
+		}
+
+		// Nor do events that keep coming start more than one in 10 ms.
+		before = f.count()
+		for range 100 {
+			f.events <- wake
+			g.after(ms)
+		}
+		if n := f.count() - before; n < 5 || n > 11 {
+			t.Errorf("events for 100 ms started %d probes, want some 10", n)
 		}
 
 		// Events do not make up for successes in a row: only the schedule does.

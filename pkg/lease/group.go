@@ -40,7 +40,8 @@ type group struct {
 	until Instant
 
 	askAt      Instant // a candidate does not ask before this
-	highest    Epoch   // highest epoch that any voter told of
+	highest    Epoch   // highest epoch that any voter told of, or any candidate asked for
+	won        Epoch   // of the last lease that this node had
 	usedTicket Epoch   // highest epoch for which a ticket was taken or declined
 	handed     Epoch   // epoch of the last transfer from this node, until it is handed back
 	refusal    Reason  // the last one, for status
@@ -252,6 +253,7 @@ func (m *Machine) win(now Time, g *group) bool {
 		return false
 	}
 	m.enter(g, phaseHolding)
+	g.won = g.epoch
 	g.ticket = Ticket{}
 	g.refusal = ReasonNone
 	m.out.opens = append(m.out.opens, Open{Group: g.name, Epoch: g.epoch, Until: g.until, Cause: g.cause, Note: g.note})

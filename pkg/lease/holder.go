@@ -3,7 +3,11 @@ package lease
 // startRounds asks all voters to renew every lease that this node has.
 func (m *Machine) startRounds(now Time) {
 	for _, name := range m.names {
-		if g := m.groups[name]; g.claims() {
+		g := m.groups[name]
+		if m.cfg.Witness && g.phase == phaseHolding {
+			m.countWitness(now, g)
+		}
+		if g.claims() {
 			m.startRound(now, g)
 		}
 	}

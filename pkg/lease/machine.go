@@ -21,7 +21,8 @@ type Machine struct {
 
 	counter   uint64
 	sent      sentLog
-	nextRound Instant // renewals of all groups share one rhythm
+	admitted  map[string]bool // groups of the message at hand whose sequence was new
+	nextRound Instant         // renewals of all groups share one rhythm
 	heard     map[string]Instant
 	repeats   []repeat
 	witness   witnessState
@@ -53,7 +54,7 @@ func New(now Time, cfg Config) (*Machine, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	m := &Machine{cfg: cfg, heard: make(map[string]Instant), groups: make(map[string]*group)}
+	m := &Machine{cfg: cfg, heard: make(map[string]Instant), groups: make(map[string]*group), admitted: make(map[string]bool)}
 	m.setVoters(cfg.Nodes, cfg.Voters)
 	for _, name := range cfg.Groups {
 		m.groups[name] = newGroup(name)
@@ -103,9 +104,7 @@ func (m *Machine) Step(now Time, msg Message) {
 	m.lapse(now)
 	m.heard[msg.From] = now.Boot
 	m.witnessHeard(now, &msg)
-	for i := range msg.Entries {
-		m.entry(now, &msg, &msg.Entries[i])
-	}
+	m.entries(now, &msg)
 	m.progress(now)
 	m.flush(now)
 }
@@ -120,6 +119,15 @@ func (m *Machine) reject(msg *Message) Reason {
 		return ReasonMalformed
 	}
 	return ReasonNone
+}
+
+// entries acts on each entry of a message, in order. A message may speak of a
+// group twice (a release, then a request): its sequence is new for both.
+func (m *Machine) entries(now Time, msg *Message) {
+	clear(m.admitted)
+	for i := range msg.Entries {
+		m.entry(now, msg, &msg.Entries[i])
+	}
 }
 
 // entry sorts what a peer (or this node itself, to its own voter) says.
@@ -145,12 +153,16 @@ func (m *Machine) vote(now Time, msg *Message, e *Entry) {
 		}
 		return
 	}
-	if !m.voter.group(e.Group).fresh(now.Boot, msg.From, msg.Seq) {
+	if !m.admitted[e.Group] && !m.voter.group(e.Group).fresh(now.Boot, msg.From, msg.Seq) {
 		m.stats.Rejected[ReasonOldSequence]++
 		return
 	}
+	m.admitted[e.Group] = true
 	switch e.Kind {
 	case KindRequest:
+		// A transfer must go above every epoch that a candidate has asked for,
+		// also in vain: some voter may have granted it.
+		m.groups[e.Group].highest = max(m.groups[e.Group].highest, e.Epoch)
 		m.acknowledge(msg.From, e)
 		m.reply(msg.From, m.voter.request(now.Boot, msg, e))
 	case KindRelease:

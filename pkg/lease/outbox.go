@@ -89,9 +89,7 @@ func (m *Machine) flush(now Time) {
 				wire = append(wire, Send{To: to, Message: msg})
 				continue
 			}
-			for i := range msg.Entries {
-				m.entry(now, &msg, &msg.Entries[i])
-			}
+			m.entries(now, &msg)
 		}
 	}
 	assert(len(m.out.entries) == 0, 5, "messages to oneself do not come to rest")

@@ -81,6 +81,6 @@ func (r Reason) String() string {
 // superseded tells the refusals that mean "your lease is over" from those of a
 // voter that merely cannot help: a holder shuts at once on a majority of the
 // former, and lets its lease run out on the latter.
-func (r Reason) superseded() bool { 
+func (r Reason) superseded() bool {
 	return r == ReasonHeld || r == ReasonEpoch || r == ReasonContested
 }

@@ -72,7 +72,7 @@ func (m *Machine) ticket(now Time, msg *Message, e *Entry) {
 		msg.TTL != m.cfg.TTL || !adjacent(msg.Generation, m.cfg.Generation):
 		m.stats.Rejected[ReasonMalformed]++
 		return
-	case e.ToEpoch <= g.usedTicket || e.ToEpoch <= g.epoch || g.claims():
+	case e.ToEpoch <= g.usedTicket || e.ToEpoch <= g.won || g.claims():
 		m.stats.Rejected[ReasonOldSequence]++
 		return
 	}

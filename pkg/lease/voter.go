@@ -80,6 +80,12 @@ func (v *voter) request(now Instant, m *Message, e *Entry) Entry {
 		}
 		return p.refuse(now, m, e, why, p.deadline.Sub(now))
 	}
+	// A promise below the highest epoch was given to a holder that said its
+	// lease was valid. That word may have been late: only a holder that still
+	// says so renews it, or a lease that is over would come back (invariant 4).
+	if renewal && e.Epoch < p.highest && !e.Valid {
+		return p.refuse(now, m, e, ReasonEpoch, 0)
+	}
 	if !renewal && !byTicket {
 		if left := v.renewOnlyUntil.Sub(now); left > 0 && !e.Valid {
 			return p.refuse(now, m, e, ReasonVoterChange, left)

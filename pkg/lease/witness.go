@@ -22,19 +22,34 @@ const (
 	witnessProbes      = 3 // answers needed before a takeover (chosen by us)
 	witnessSilence     = 2 // ttl of silence from the peer before a takeover
 	witnessHelloPerTTL = renewDivisor
+
+	// addressProof divides the ttl: so long after its probe was sent, a silent
+	// address proves that nobody opens. Two idle nodes that hear each other's
+	// ARP but not each other's messages must not both find silence, so it is
+	// short, and the first validity of a takeover ends with it (chosen by us:
+	// longer than a probe and a round together).
+	addressProof = 2
+	// addressGap, in eighths of a ttl: silent probes further apart than that do
+	// not belong together, because one between them may have been answered.
+	// They are due every ttl/4.
+	addressGap = 3
 )
 
 type witnessState struct {
 	started  Instant
 	nextSay  Instant
 	answered [witnessProbes]Instant // when the last answered probes were sent, newest first
-	silent   map[string]Instant     // per group: when a probe of its address was sent that nobody answered
+	silent   map[string]silence     // per group
 }
+
+// silence is what probes of a group's address have shown: nobody answered any
+// that was sent from since to last.
+type silence struct{ since, last Instant }
 
 func (w *witnessState) start(now Instant) {
 	w.started = now
 	w.nextSay = now
-	w.silent = make(map[string]Instant)
+	w.silent = make(map[string]silence)
 }
 
 // peer returns the other voter's name, in two-machine mode.
@@ -74,10 +89,18 @@ func (m *Machine) WitnessAnswered(now Time, sent Instant) {
 }
 
 // AddressSilent says that a probe of a group's addresses, sent at sent, was
-// answered by nobody.
+// answered by nobody (call it for every ttl/4 while WantsAddressProbe), and that the peer has not probed them since ttl/2 before
+// it: of two nodes that probe at the same time, neither knows that it is alone
+// (RFC 5227, section 2.1.1, calls that a conflict too). A node that has heard
+// the peer's probe, and is lower in preference, holds its own back for one ttl.
 func (m *Machine) AddressSilent(now Time, name string, sent Instant) {
 	if g := m.groups[name]; g != nil && m.cfg.Witness {
-		m.witness.silent[name] = sent
+		s := m.witness.silent[name]
+		if s.last == 0 || sent.Sub(s.last) > m.cfg.TTL*addressGap/8 {
+			s.since = sent
+		}
+		s.last = max(s.last, sent)
+		m.witness.silent[name] = s
 		m.countWitness(now, g)
 		m.progress(now)
 		m.flush(now)
@@ -107,17 +130,25 @@ func (m *Machine) countWitness(now Time, g *group) {
 	if g.phase == phaseIdle || g.phase != phaseHolding && !m.mayTakeAlone(now, g) {
 		return
 	}
-	g.valid[witnessName] = max(g.valid[witnessName], newest.Add(m.cfg.TTL-m.cfg.Margin))
+	until := newest.Add(m.cfg.TTL - m.cfg.Margin)
+	if g.phase != phaseHolding {
+		// The gate opens before the proof is old, or not at all; the next
+		// round brings the rest.
+		until = min(until, m.witness.silent[g.name].last.Add(m.cfg.TTL/addressProof))
+	}
+	g.valid[witnessName] = max(g.valid[witnessName], until)
 	m.decide(now, g)
 }
 
-// mayTakeAlone holds the three conditions of a takeover without the peer.
+// mayTakeAlone holds the three conditions of a takeover without the peer. The
+// address must have been silent for a whole ttl: a holder that has just been
+// cut off from the witness, and from this node's ARP too, lives no longer.
 func (m *Machine) mayTakeAlone(now Time, g *group) bool {
 	oldest := m.witness.answered[witnessProbes-1]
-	silent, probed := m.witness.silent[g.name]
+	silent := m.witness.silent[g.name]
 	return m.sinceHeard(m.peer(), now.Boot) >= witnessSilence*m.cfg.TTL &&
 		oldest != 0 && now.Boot.Sub(oldest) < witnessSilence*m.cfg.TTL &&
-		probed && now.Boot.Sub(silent) < m.cfg.TTL
+		silent.last != 0 && now.Boot.Sub(silent.since) >= m.cfg.TTL && now.Boot.Sub(silent.last) < m.cfg.TTL/addressProof
 }
 
 // witnessHeard looks at what the peer says of its own hearing.
@@ -152,8 +183,10 @@ func (m *Machine) witnessDeadline(next *earliest) {
 }
 
 // WantsAddressProbe reports whether a takeover waits for the answer to
-// AddressSilent: the peer has been silent, and this node's gate is shut.
+// AddressSilent: the peer is silent, the witness answers, and this node's gate
+// is shut. Probes are due every ttl/4 then.
 func (m *Machine) WantsAddressProbe(now Instant, name string) bool {
 	g := m.groups[name]
-	return g != nil && m.cfg.Witness && g.eligible && g.phase != phaseHolding && m.sinceHeard(m.peer(), now) >= m.cfg.TTL
+	return g != nil && m.cfg.Witness && g.eligible && g.phase != phaseHolding &&
+		m.sinceHeard(m.peer(), now) >= m.cfg.TTL && now.Sub(m.witness.answered[0]) < m.cfg.TTL
 }

@@ -114,6 +114,20 @@ func (k *fakeKernel) steal(index int, a netip.Addr) {
 	}
 }
 
+// takeSilently deletes an address, and the report is lost.
+func (k *fakeKernel) takeSilently(index int, a netip.Addr) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.addrs, placed{index, host(a)})
+}
+
+// feed is the i-th subscription.
+func (k *fakeKernel) feed(i int) *fakeFeed {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.feeds[i]
+}
+
 func (k *fakeKernel) Neighbours(int, int) ([]net.HardwareAddr, error) { return nil, nil }
 func (k *fakeKernel) Forwarding(string) bool                          { return false }
 func (k *fakeKernel) Close() error                                    { return nil }

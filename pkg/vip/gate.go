@@ -3,8 +3,8 @@ package vip
 import "time"
 
 // A Gate lets this machine speak for a group only until the deadline, and ends that in the kernel when
-// nobody renews it. It is called from the agent's owner goroutine only, never while a lock of the
-// Manager is held. Deadlines are CLOCK_BOOTTIME instants.
+// nobody renews it. It is called from the agent's owner goroutine only, and must not call back into the
+// Manager. Deadlines are CLOCK_BOOTTIME instants.
 type Gate interface {
 	// Open lets the group through until deadline. Opening an open gate moves its deadline.
 	Open(group string, deadline time.Duration) error

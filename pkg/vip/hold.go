@@ -143,7 +143,7 @@ func (h *hold) send(now func() time.Duration, w wire, frame []byte) (dropReason,
 }
 
 // put adds one address, or gives it a new lifetime. It does so only while the hold is alive and the address
-// belongs to it, and takes it back if a stall overtook the request. The caller holds h.place.
+// belongs to it, and takes it back at once if a stall overtook the request. The caller holds h.place.
 func (h *hold) put(k kernel, role LifetimeRole, now func() time.Duration, a netip.Addr) error {
 	for range putTries {
 		before := now()
@@ -164,9 +164,9 @@ func (h *hold) put(k kernel, role LifetimeRole, now func() time.Duration, a neti
 			h.covered(before + time.Duration(valid)*lifetimeUnit)
 			return nil
 		}
-	}
-	if err := k.Remove(h.index, a); err != nil {
-		return fmt.Errorf("%w, and removing it: %w", ErrStalled, err)
+		if err := k.Remove(h.index, a); err != nil {
+			return fmt.Errorf("%w, and removing it: %w", ErrStalled, err)
+		}
 	}
 	return ErrStalled
 }

@@ -15,7 +15,8 @@ const (
 	// retryEvery is how long after a failure the keeper looks again, and how often at most the same
 	// trouble with the same address becomes an event.
 	retryEvery = time.Second
-	// resubscribeAfter is the pause before a broken change feed is opened again after it broke at once.
+	// resubscribeAfter is the pause before a broken change feed is opened again, lest a storm of changes
+	// that breaks it each time takes the whole processor.
 	resubscribeAfter = 100 * time.Millisecond
 )
 
@@ -162,9 +163,8 @@ func (k *keeper) idle() time.Duration {
 		next = min(next, k.retryAt)
 	}
 	for _, h := range k.m.holds() {
-		if until, alive := h.until(now); alive {
-			next = min(next, until)
-		}
+		until, _ := h.until(now)
+		next = min(next, until) // in the past for one that lapsed since step looked
 	}
 	return max(next-now, time.Millisecond)
 }

@@ -94,6 +94,9 @@ func newManager(o Options, k kernel) (*Manager, error) {
 		}
 	}
 	m.setGroups(o.Groups)
+	if _, none := m.gate.(AddressGate); none && m.role == Backstop {
+		m.log.Warn("no gate: an agent that hangs keeps its addresses up to 3.5 s beyond the lease")
+	}
 	return m, nil
 }
 
@@ -137,7 +140,8 @@ func (m *Manager) adopt(o Options) error {
 		return err
 	}
 	for _, name := range m.record.groups() {
-		if o.Keep != nil && o.Keep(name) {
+		known := slices.ContainsFunc(o.Groups, func(g Group) bool { return g.Name == name })
+		if known && o.Keep != nil && o.Keep(name) {
 			continue
 		}
 		removed, err := m.record.sweep(m.kernel, m.record.of(name))
@@ -163,180 +167,6 @@ func (m *Manager) setGroups(groups []Group) {
 			m.byAddr[a] = g.Name
 		}
 	}
-}
-
-// Open lets this machine speak for the group until deadline: record, gate, addresses, announcement, in this
-// order. Opening an open group renews it and puts back what is missing. After an error the group is
-// shut, all of it: no service is better than half of one that nobody notices.
-func (m *Manager) Open(group string, deadline time.Duration) error {
-	m.mu.Lock()
-	g, known := m.groups[group]
-	old := m.held[group]
-	m.mu.Unlock()
-	if !known {
-		return fmt.Errorf("vip: %w: %s", ErrUnknownGroup, group)
-	}
-	var err error = ErrNotOpen
-	if old != nil {
-		if err = m.Renew(group, deadline); err == nil {
-			_, err = m.fill(old)
-		}
-	}
-	if errors.Is(err, ErrNotOpen) { // never opened, or just lapsed
-		err = m.open(g, deadline)
-	}
-	if err != nil {
-		err = fmt.Errorf("vip: opening group %s: %w", group, err)
-		return errors.Join(err, m.Shut(group, "opening failed"))
-	}
-	return nil
-}
-
-func (m *Manager) open(g Group, deadline time.Duration) error {
-	m.turn.Lock()
-	defer m.turn.Unlock()
-	if old := m.release(g.Name); old != nil { // past its deadline: its addresses are taken over
-		old.close()
-		m.announcer.stop(old)
-	}
-	began := m.now()
-	if _, err := m.role.seconds(deadline - began); err != nil {
-		return err
-	}
-	l, err := m.kernel.Link(g.Interface)
-	if err != nil {
-		return fmt.Errorf("%s: %w", g.Interface, err)
-	}
-	if err := m.record.add(g.entries()); err != nil {
-		return err
-	}
-	if err := m.gate.Open(g.Name, deadline); err != nil {
-		return fmt.Errorf("gate: %w", err)
-	}
-	h := &hold{name: g.Name, deadline: deadline, iface: g.Interface, index: l.Index, addrs: g.addrs()}
-	if a, err := m.fill(h); err != nil {
-		return fmt.Errorf("adding %v to %s: %w", a, g.Interface, err)
-	}
-	m.mu.Lock()
-	m.held[g.Name] = h
-	m.mu.Unlock()
-	m.announcer.start(h)
-	// What happened to an address between its addition and this line nobody has seen: look once.
-	m.keeper.poke()
-	m.log.Debug("group opened", "group", g.Name, "addresses", len(h.addrs), "took", m.now()-began)
-	return nil
-}
-
-// fill puts every address of h into the kernel, or gives them new lifetimes. It stops at the first error, and
-// says at which address.
-func (m *Manager) fill(h *hold) (netip.Addr, error) {
-	iface, addrs := h.where()
-	h.beginRefresh(m.now())
-	for _, a := range addrs {
-		h.place.Lock() // one at a time: Shut waits for one request at most
-		err := h.put(m.kernel, m.role, m.now, a)
-		h.place.Unlock()
-		if err != nil {
-			m.log.Debug("address not set", "group", h.name, "addr", a, "interface", iface, "error", err)
-			return a, err
-		}
-	}
-	return netip.Addr{}, nil
-}
-
-// Renew moves the deadline of an open group. The gate is renewed here and now; the lifetimes of the addresses
-// are refreshed by Run, at most once a second, because a request to the kernel can wait for its network
-// lock longer than a lease may. Renew therefore makes no such request. An error means that the group is
-// not, or not long, open: shut it. Trouble with addresses is an AddressError event instead.
-func (m *Manager) Renew(group string, deadline time.Duration) error {
-	h := m.holding(group)
-	if h == nil {
-		return fmt.Errorf("vip: %w: %s", ErrNotOpen, group)
-	}
-	now := m.now()
-	if left := deadline - now; left <= 0 || left > maxLeaseLeft {
-		return fmt.Errorf("vip: renewing group %s: %w: %v left", group, ErrDeadline, left)
-	}
-	if _, alive := h.until(now); !alive {
-		return fmt.Errorf("vip: %w: %s", ErrNotOpen, group)
-	}
-	if err := m.gate.Renew(group, deadline); err != nil {
-		return fmt.Errorf("vip: renewing group %s: gate: %w", group, err)
-	}
-	if !h.extend(deadline) {
-		return fmt.Errorf("vip: %w: %s", ErrNotOpen, group)
-	}
-	m.keeper.renewed(h, now)
-	return nil
-}
-
-// Shut ends the group on this machine: when it returns, the gate is shut, no announcement is under way, and
-// the addresses are deleted. Shutting a shut group is nothing, except that addresses kept for resuming
-// (Options.Keep) go too. With an error, what could not be deleted has a lifetime of its own and stays in
-// the record; Shut may be called again.
-func (m *Manager) Shut(group, reason string) error {
-	began := m.now()
-	h := m.release(group)
-	if h != nil {
-		h.close()
-		m.announcer.stop(h)
-		m.keeper.forget(h)
-	}
-	var errs []error
-	if err := m.gate.Shut(group); err != nil {
-		errs = append(errs, fmt.Errorf("vip: shutting group %s: gate: %w", group, err))
-	}
-	if err := m.clear(group, h); err != nil {
-		errs = append(errs, fmt.Errorf("vip: shutting group %s: %w", group, err))
-	}
-	if h != nil {
-		m.log.Debug("group shut", "group", group, "reason", reason, "took", m.now()-began)
-	}
-	return errors.Join(errs...)
-}
-
-// clear deletes the addresses of a group whose hold is closed, or that has none, and forgets them.
-func (m *Manager) clear(group string, h *hold) error {
-	m.turn.Lock()
-	defer m.turn.Unlock()
-	if h == nil {
-		_, err := m.record.sweep(m.kernel, m.record.of(group))
-		return err
-	}
-	h.place.Lock()
-	defer h.place.Unlock()
-	if err := h.withdraw(m.kernel, h.addrs); err != nil {
-		return err
-	}
-	return m.record.drop(entriesOf(h.name, h.iface, h.addrs))
-}
-
-// release takes the hold of a group out of the list, so that nobody finds it any more; nil if there is none.
-func (m *Manager) release(group string) *hold {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	h := m.held[group]
-	delete(m.held, group)
-	return h
-}
-
-// lapse withdraws a hold whose deadline passed without Renew or Shut. The gate has ended by itself; it is
-// called by the owner only. Run calls this.
-func (m *Manager) lapse(h *hold) error {
-	m.turn.Lock()
-	defer m.turn.Unlock()
-	if m.holding(h.name) != h || !h.closeIfOver(m.now()) {
-		return nil
-	}
-	m.release(h.name)
-	m.announcer.stop(h)
-	m.events(Event{Kind: Lapsed, Group: h.name, Detail: "the deadline passed without a renewal; addresses withdrawn"})
-	h.place.Lock()
-	defer h.place.Unlock()
-	if err := h.withdraw(m.kernel, h.addrs); err != nil {
-		return err
-	}
-	return m.record.drop(entriesOf(h.name, h.iface, h.addrs))
 }
 
 // holding is the hold of an open group, nil for the others.

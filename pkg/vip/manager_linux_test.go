@@ -257,6 +257,25 @@ func TestPredecessorsAddresses(t *testing.T) {
 	s.wantList("after Cleanup", with("10.9.0.70/32"))
 }
 
+// A group resumes after a restart with another configuration: what it had before must not stay.
+func TestResumeWithOtherAddresses(t *testing.T) {
+	s := newSegment(t)
+	dir := t.TempDir()
+	before, err := New(Options{Groups: []Group{s.web()}, RunDir: dir})
+	s.must(err)
+	s.must(before.Open("web", in(time.Minute)))
+	s.must(before.Close())
+	next := s.web()
+	next.Addresses = prefixes("10.9.0.51/24")
+	m := s.run(Options{Groups: []Group{next}, RunDir: dir, Keep: func(string) bool { return true }})
+	s.must(m.Open("web", in(time.Minute)))
+	s.wantList("after the resumed Open", with("10.9.0.51/32"))
+
+	m.stop()
+	m = s.run(Options{RunDir: dir, Keep: func(string) bool { return true }}) // the group is no more
+	s.wantList("after New without the group", own)
+}
+
 func TestCorruptRecord(t *testing.T) {
 	s := newSegment(t)
 	dir := t.TempDir()

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/sys/unix"
 )
 
 var (
@@ -190,36 +189,59 @@ func TestRenewRefreshesOnceASecond(t *testing.T) {
 	})
 }
 
+// shutGate tells when it is shut.
+type shutGate struct {
+	AddressGate
+	shut chan struct{}
+}
+
+func (g shutGate) Shut(string) error { g.shut <- struct{}{}; return nil }
+
+// Not in a bubble: Shut waits on a lock, which synctest does not take for waiting.
 func TestNothingComesBackAfterShut(t *testing.T) {
-	inBubble(t, func(b *bench) {
-		b.must(b.Open("web", b.in(time.Minute)))
-		b.wantStory("Open", "gate open web", "put 10.9.0.50", "put fd09::50")
-		// The keeper is in the middle of putting an address back when Shut comes.
-		reached, resume := make(chan struct{}), make(chan struct{})
-		b.k.onPut = func(netip.Addr) error {
-			close(reached)
-			<-resume
-			return nil
-		}
-		b.k.steal(2, addr4)
-		b.k.steal(2, addr6)
-		<-reached
-		shut := make(chan error)
-		go func() { shut <- b.Shut("web", "test") }()
-		synctest.Wait()
-		if diff := cmp.Diff([]string{"gate shut web"}, b.k.story()); diff != "" {
-			t.Errorf("the gate does not wait for the keeper (-want +got):\n%s", diff)
-		}
-		close(resume)
-		b.must(<-shut)
-		b.wantStory("after Shut", "put 10.9.0.50", "remove 10.9.0.50", "remove fd09::50")
-		b.k.frames()
-		time.Sleep(5 * time.Minute)
-		b.wantStory("long after Shut")
-		if n := len(b.k.frames()); n != 0 {
-			t.Errorf("%d frames after Shut", n)
-		}
-	})
+	began := time.Now()
+	clock := func() time.Duration { return time.Since(began) }
+	k := newFake(clock)
+	gate := shutGate{shut: make(chan struct{}, 1)}
+	m, err := newManager(Options{Groups: []Group{webGroup()}, RunDir: t.TempDir(), Now: clock, Gate: gate}, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Open("web", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	// The keeper is in the middle of putting an address back when Shut comes.
+	reached, resume := make(chan struct{}), make(chan struct{})
+	k.onPut = func(netip.Addr) error {
+		close(reached)
+		<-resume
+		return nil
+	}
+	k.steal(2, addr4)
+	k.steal(2, addr6)
+	kept := make(chan struct{})
+	go func() { m.keeper.step(); close(kept) }()
+	<-reached
+	k.story()
+	shut := make(chan error)
+	go func() { shut <- m.Shut("web", "test") }()
+	<-gate.shut // it does not wait for the keeper
+	close(resume)
+	if err := <-shut; err != nil {
+		t.Fatal(err)
+	}
+	<-kept
+	if diff := cmp.Diff([]string{"put 10.9.0.50", "remove 10.9.0.50", "remove fd09::50"}, k.story()); diff != "" {
+		t.Errorf("Shut (-want +got):\n%s", diff)
+	}
+	m.keeper.poke()
+	m.keeper.step()
+	if diff := cmp.Diff([]string(nil), k.story()); diff != "" {
+		t.Errorf("after Shut (-want +got):\n%s", diff)
+	}
+	if h, _ := m.announcer.next(clock() + time.Hour); h != nil {
+		t.Error("a shut group is still scheduled for announcement")
+	}
 }
 
 func TestNothingComesBackAfterTheDeadline(t *testing.T) {
@@ -251,94 +273,6 @@ func TestStallWhileAdding(t *testing.T) {
 		if !errors.Is(err, ErrNotOpen) && !errors.Is(err, ErrStalled) {
 			t.Errorf("Open: %v", err)
 		}
-		if got := b.Holding("web"); got != nil {
-			t.Errorf("holding %v after a stalled Open", got)
-		}
-	})
-}
-
-func TestLostAddressesAndBrokenFeed(t *testing.T) {
-	inBubble(t, func(b *bench) {
-		b.must(b.Open("web", b.in(time.Hour)))
-		b.k.steal(2, addr4)
-		b.wantEvents("after a theft", "address-lost 10.9.0.50", "address-restored 10.9.0.50")
-
-		// The feed overruns: what happened in the dark is found by comparing.
-		delete(b.k.addrs, placed{2, host(addr6)})
-		b.k.feeds[0].end(unix.ENOBUFS)
-		time.Sleep(resubscribeAfter)
-		b.wantEvents("after an overrun", "watch-error", "address-lost fd09::50", "address-restored fd09::50")
-
-		// What cannot be put back is told once a second, and put back when it can be.
-		failing := true
-		b.k.onPut = func(netip.Addr) error {
-			if failing {
-				return errors.New("no")
-			}
-			return nil
-		}
-		b.k.steal(2, addr4)
-		b.wantEvents("while it fails", "address-error 10.9.0.50")
-		b.k.feeds[1].tell(change{gone: host(addr4)})
-		b.wantEvents("within the same second")
-		failing = false
-		time.Sleep(retryEvery)
-		b.wantEvents("after a retry", "address-lost 10.9.0.50", "address-restored 10.9.0.50")
-	})
-}
-
-func TestLinkEvents(t *testing.T) {
-	set := func(b *bench, l link, down bool) {
-		b.k.mu.Lock()
-		b.k.links[0] = l
-		b.k.mu.Unlock()
-		b.k.feeds[0].tell(change{link: "eth0", down: down})
-		synctest.Wait()
-	}
-	inBubble(t, func(b *bench) {
-		b.must(b.Open("web", b.in(time.Hour)))
-		up := b.k.links[0]
-		down := up
-		down.Up, down.AdminUp = false, false
-		set(b, down, true)
-		b.wantEvents("down", "link-down")
-		b.k.frames()
-		set(b, up, false)
-		b.wantEvents("up", "link-up")
-		if n := len(b.k.frames()); n != 3 { // ARP request, reply, NA
-			t.Errorf("%d frames after link-up, want 3", n)
-		}
-		// Down and up again between two looks.
-		b.k.frames()
-		set(b, up, true)
-		b.wantEvents("flap", "link-down", "link-up")
-		if n := len(b.k.frames()); n != 3 {
-			t.Errorf("%d frames after a flap, want 3", n)
-		}
-		anew := up
-		anew.Index = 7
-		set(b, anew, false)
-		b.wantEvents("made anew", "link-down", "link-up",
-			"address-lost 10.9.0.50", "address-restored 10.9.0.50", "address-lost fd09::50", "address-restored fd09::50")
-	})
-}
-
-func TestAnnouncementSchedule(t *testing.T) {
-	inBubble(t, func(b *bench) {
-		b.must(b.Open("web", b.in(time.Hour)))
-		var at []time.Duration
-		began := time.Now()
-		for time.Since(began) < 130*time.Second {
-			synctest.Wait()
-			if len(b.k.frames()) > 0 {
-				at = append(at, time.Since(began))
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		ms := time.Millisecond
-		want := []time.Duration{0, 1100 * ms, 2200 * ms, 3300 * ms, 4400 * ms, 64400 * ms, 124400 * ms}
-		if diff := cmp.Diff(want, at); diff != "" {
-			t.Errorf("announced at (-want +got):\n%s", diff)
-		}
+		b.wantStory("stalled Open", "gate open web", "put 10.9.0.50", "remove 10.9.0.50", "gate shut web")
 	})
 }

@@ -95,6 +95,15 @@ func (r *record) of(group string) []entry {
 	return out
 }
 
+// others are the entries of a group that it would not have today.
+func (r *record) others(g Group) []entry {
+	today := make(map[entry]bool)
+	for _, e := range g.entries() {
+		today[e] = true
+	}
+	return slices.DeleteFunc(r.of(g.Name), func(e entry) bool { return today[e] })
+}
+
 // groups are the names that have entries, each once.
 func (r *record) groups() []string {
 	r.mu.Lock()

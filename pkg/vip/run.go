@@ -23,23 +23,26 @@ func (m *Manager) Run(ctx context.Context) error {
 // had to drop reports) it opens a new one and has everything compared.
 func (m *Manager) follow(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := m.followOnce(ctx)
+		pause := resubscribeAfter
+		s, err := m.kernel.Subscribe()
+		if err != nil {
+			pause = retryEvery
+		} else {
+			err = m.followFeed(ctx, s)
+		}
 		if ctx.Err() != nil {
 			return
 		}
 		m.events(Event{Kind: WatchError, Detail: err.Error()})
 		select {
 		case <-ctx.Done():
-		case <-time.After(resubscribeAfter):
+		case <-time.After(pause):
 		}
 	}
 }
 
-func (m *Manager) followOnce(ctx context.Context) error {
-	s, err := m.kernel.Subscribe()
-	if err != nil {
-		return err
-	}
+// followFeed reads one feed until it breaks or ctx ends, and closes it.
+func (m *Manager) followFeed(ctx context.Context, s subscription) error {
 	var once sync.Once
 	end := func() { once.Do(s.Close) }
 	defer end()

@@ -327,33 +327,3 @@ func (r running) await(t testing.TB, kind EventKind) Event {
 
 // in is a deadline that far from now.
 func in(d time.Duration) time.Duration { return bootTime() + d }
-
-// newNamespace makes a network namespace that lives as long as its handle.
-func newNamespace(t testing.TB) netns.NsHandle {
-	t.Helper()
-	var ns netns.NsHandle
-	inNamespace(t, netns.None(), func() (err error) {
-		ns, err = netns.New()
-		return err
-	})
-	return ns
-}
-
-// inNamespace runs f on a thread of its own, which ends with it.
-func inNamespace(t testing.TB, ns netns.NsHandle, f func() error) {
-	t.Helper()
-	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread is thrown away
-		if ns.IsOpen() {
-			if err := netns.Set(ns); err != nil {
-				done <- err
-				return
-			}
-		}
-		done <- f()
-	}()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-}

@@ -28,7 +28,7 @@ const noSkip = "HBAGENT_TEST_NO_SKIP"
 // errNoSandbox is why there is no sandbox; nil inside one. Written by Main, before any test runs.
 var errNoSandbox = errors.New("TestMain does not call labtest.Main")
 
-// logLines of each agent are shown when a test fails.
+// logLines of each process are shown when a test fails.
 const logLines = 40
 
 // Main runs the tests inside a sandbox and returns the exit code for os.Exit. Where the machine gives no
@@ -77,7 +77,7 @@ func Skip(t testing.TB, missing string) {
 	t.Skip("needs " + missing)
 }
 
-// New builds a world that ends with the test. If the test fails, the agents' last words are shown.
+// New builds a world that ends with the test. If the test fails, the last words of all that was started are shown.
 func New(t testing.TB, o lab.Options) *lab.World {
 	t.Helper()
 	Need(t)
@@ -87,7 +87,7 @@ func New(t testing.TB, o lab.Options) *lab.World {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log("the last words of what ran:\n" + w.Logs(logLines))
+			t.Log("the last words of what ran:\n" + w.Logs("*", logLines))
 		}
 		if err := w.Close(); err != nil {
 			t.Error("close the world:", err)

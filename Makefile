@@ -1,0 +1,52 @@
+# One place for every tool line; CI calls the same targets.
+
+GO      ?= go
+PREFIX  ?= /usr
+DESTDIR ?=
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+LDFLAGS  = -s -w -X github.com/hbagent/hbagent/internal/cli.version=$(VERSION) -X github.com/hbagent/hbagent/internal/cli.commit=$(COMMIT)
+
+.PHONY: help build install demo check test test-deps fuzz bench cost clean
+
+help: ## what there is to make
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## bin/hbagent
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hbagent ./cmd/hbagent
+
+install: build ## the program, the unit and an example config, below $(DESTDIR)
+	install -D -m 0755 bin/hbagent $(DESTDIR)$(PREFIX)/bin/hbagent
+	install -D -m 0644 deploy/systemd/hbagent.service $(DESTDIR)$(PREFIX)/lib/systemd/system/hbagent.service
+	install -D -m 0644 deploy/systemd/hbagent.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/hbagent.conf
+	install -D -m 0644 deploy/systemd/hbagent.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/hbagent.conf
+	install -D -m 0644 deploy/examples/web-db-standby.toml $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/web-db-standby.toml
+	install -D -m 0644 deploy/examples/two-machines-witness.toml $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/two-machines-witness.toml
+
+demo: build ## three nodes, a client and faults in throw-away namespaces; no root needed
+	bin/hbagent demo
+
+check: ## format, vet, staticcheck, go.mod, scripts
+	@test -z "$$(gofmt -l .)" || { echo 'gofmt would change:'; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+	for f in scripts/*.sh .ci/run; do bash -n $$f || exit 1; done
+
+test-deps: ## what the tests need, from the distribution; as root only
+	scripts/test-deps.sh
+
+test: test-deps ## every test; as root nothing is skipped
+	scripts/test.sh
+
+fuzz: ## each fuzz target for FUZZTIME (30s)
+	scripts/fuzz.sh $(or $(FUZZTIME),30s)
+
+bench: ## Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./pkg/... ./internal/sim
+
+cost: build ## what three agents cost at rest: memory, CPU, packets
+	bin/hbagent version >/dev/null && scripts/cost.sh
+
+clean: ## remove what was built
+	rm -rf bin dist

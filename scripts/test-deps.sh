@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Installs what the tests need from the distribution (Debian, Ubuntu), when it
+# is root; otherwise it says what is missing and which tests that costs.
+set -euo pipefail
+
+# command -> package
+declare -A need=(
+  [ip]=iproute2 [nft]=nftables [tcpdump]=tcpdump [setpriv]=util-linux
+  [apache2]=apache2 [mariadbd]=mariadb-server [memcached]=memcached [nginx]=nginx-light
+  [gcc]=gcc
+)
+missing=()
+for cmd in "${!need[@]}"; do
+  PATH=$PATH:/usr/sbin:/sbin command -v "$cmd" >/dev/null || missing+=("${need[$cmd]}")
+done
+compgen -G '/usr/lib/apache2/modules/libphp*.so' >/dev/null || missing+=(libapache2-mod-php)
+# The race detector needs the C library's headers beside the compiler.
+[ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
+  echo "test-deps: not installed: ${missing[*]}" >&2
+  echo "test-deps: the tests with these real services say that they are skipped; as root 'make test-deps' installs them" >&2
+  exit 0
+fi
+
+# The services are for the tests, which start their own: none may start, now or
+# at the next boot, because of us.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+  printf '#!/bin/sh\nexit 101\n' >$policy
+  chmod 755 $policy
+  trap 'rm -f $policy' EXIT
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null

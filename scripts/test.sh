@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Every test. As root nothing may be skipped: a skip is a failure there.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/sbin:/sbin
+race=
+if [ "$(go env CGO_ENABLED)" = 1 ] && command -v gcc >/dev/null; then race=-race; fi
+if [ "$(id -u)" -eq 0 ]; then
+  export HBAGENT_TEST_NO_SKIP=1
+else
+  echo "test: not root: tests that need root, or services that are not installed, are skipped and say so" >&2
+fi
+# The end-to-end tests measure what a client sees: alone on the machine.
+mapfile -t fast < <(go list ./... | grep -v /internal/e2e)
+go test $race "${fast[@]}"
+go test -count=1 -timeout 15m ./internal/e2e
