@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/hbagent/hbagent/pkg/lease"
 )
 
 // EnvBootID replaces the kernel's boot id. The lab sets it to "boot" a node
@@ -32,10 +30,6 @@ func monotonicTime() time.Duration {
 		panic("CLOCK_MONOTONIC: " + err.Error())
 	}
 	return time.Duration(ts.Nano())
-}
-
-func leaseTime() lease.Time {
-	return lease.Time{Boot: lease.Instant(bootTime()), Unix: time.Now().Unix()}
 }
 
 // bootID names this boot of the kernel (random(4)).

@@ -28,5 +28,5 @@
 //
 // An effect that cannot be carried out (a gate that does not shut, a promise
 // that cannot be written) ends the loop: every group is shut, and the process
-// exits with an error. So does a broken invariant.
+// exits with an error. So does a broken invariant, and a task that fails.
 package agent

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -120,7 +121,7 @@ func (l *loop) openNow(g *groupRun, e lease.Open) {
 	if err := l.addrs.Open(e.Group, time.Duration(e.Until)); err != nil {
 		l.log.Error("cannot open the group", "group", e.Group, "error", err)
 		g.openErr, g.openErrUntil = "cannot add the addresses: "+err.Error(), time.Now().Add(openRetry)
-		l.history.add(control.Event{Group: e.Group, Kind: kindState, To: string(control.StateFault), Reason: g.openErr})
+		l.dirty = true
 		l.machine.Release(l.now(), e.Group, lease.ReasonReleased)
 		return
 	}
@@ -129,7 +130,7 @@ func (l *loop) openNow(g *groupRun, e lease.Open) {
 		return
 	}
 	g.heldSince = time.Now()
-	g.cause, g.why = causeOf(e)
+	g.cause, g.why = causeOf(e, cmp.Or(g.owner, g.lastOwner))
 	if g.cause == CauseHealth {
 		g.noteMove(uint64(e.Epoch), time.Now())
 	}
@@ -137,8 +138,8 @@ func (l *loop) openNow(g *groupRun, e lease.Open) {
 }
 
 // causeOf turns what the lease knows into what people read. A ticket's note is
-// written by note.
-func causeOf(e lease.Open) (Cause, string) {
+// written by note; last is the last owner that was known, if any.
+func causeOf(e lease.Open, last string) (Cause, string) {
 	switch e.Cause {
 	case lease.CauseExpired:
 		return CauseDeadOwner, "the last owner was not heard for one ttl"
@@ -149,6 +150,9 @@ func causeOf(e lease.Open) (Cause, string) {
 			return cause, why
 		}
 		return CauseSwitchover, "handed over"
+	}
+	if last != "" {
+		return CauseReleased, last + " let go of it"
 	}
 	return CauseStart, "nobody had it"
 }

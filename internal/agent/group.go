@@ -9,7 +9,6 @@ import (
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/pkg/cluster"
 	"github.com/hbagent/hbagent/pkg/lease"
-	"github.com/hbagent/hbagent/pkg/vip"
 )
 
 // groupRun is one group on this node. It belongs to the loop.
@@ -103,17 +102,6 @@ func (l *loop) setGroups(cfg *config.Config) {
 	l.dirty = true
 }
 
-// vipGroups are the groups whose addresses this node may have.
-func vipGroups(cfg *config.Config, node string) []vip.Group {
-	var out []vip.Group
-	for _, g := range cfg.Groups {
-		if slices.Contains(g.Nodes, node) {
-			out = append(out, vip.Group{Name: g.Name, Interface: g.InterfaceOn(node), Addresses: g.Addresses})
-		}
-	}
-	return out
-}
-
 // judge finds out which groups this node may own.
 func (l *loop) judge() {
 	now := time.Now()
@@ -143,13 +131,12 @@ func (l *loop) judge() {
 
 // decide acts on the policy for every group.
 func (l *loop) decide() {
-	now := l.now()
 	for _, name := range l.order {
 		g := l.groups[name]
 		l.observe(name, g)
 		d := Decide(l.situation(name, g))
 		g.decision = d
-		l.machine.SetEligible(now, name, d.Stand, d.Rank)
+		l.machine.SetEligible(l.now(), name, d.Stand, d.Rank)
 		if d.MoveTo != "" && g.open && !g.moving {
 			l.handOver(name, d.MoveTo, note(d.Cause, d.Reason))
 		}
@@ -160,7 +147,7 @@ func (l *loop) decide() {
 func (l *loop) situation(name string, g *groupRun) Situation {
 	peers := make(map[string]Peer, len(l.peers))
 	for n, p := range l.peers {
-		peers[n] = Peer{Alive: p.alive && p.known, Fitness: p.fit[name]}
+		peers[n] = Peer{Alive: p.alive && p.known, Since: p.since, Fitness: p.fit[name]}
 	}
 	holder := g.owner
 	if holder == "" {
@@ -168,26 +155,24 @@ func (l *loop) situation(name string, g *groupRun) Situation {
 	}
 	return Situation{
 		Group: g.cfg, Node: l.node, Self: g.fitness, Unfit: g.unfit, Peers: peers, Holds: g.open, Holder: holder,
-		Cause: g.cause, HeldSince: g.heldSince, Moves: g.recentMoves(time.Now()),
+		Cause: g.cause, HeldSince: g.heldSince, Moves: g.recentMoves(time.Now()), Now: time.Now(),
 	}
 }
 
-// handOver transfers a group, or releases it when the target cannot be named.
-// It reports whether the ticket is on its way.
+// handOver transfers a group. It reports whether the ticket is on its way; if
+// not, nothing has changed.
 func (l *loop) handOver(name, to, note string) bool {
-	g := l.groups[name]
 	run, ok := l.runOf(to)
-	if ok {
-		why := l.machine.Transfer(l.now(), name, lease.Target{Node: to, RunID: run, Note: note})
-		if why == lease.ReasonNone {
-			l.log.Info("handing over", "group", name, "holder", to, "reason", note)
-			g.lost = ""
-			l.dirty = true
-			return true
-		}
-		l.log.Warn("cannot hand over", "group", name, "peer", to, "reason", why)
+	if !ok {
+		return false
 	}
-	return false
+	if why := l.machine.Transfer(l.now(), name, lease.Target{Node: to, RunID: run, Note: note}); why != lease.ReasonNone {
+		l.log.Warn("cannot hand over", "group", name, "peer", to, "reason", why)
+		return false
+	}
+	l.log.Info("handing over", "group", name, "holder", to, "reason", note)
+	l.dirty = true
+	return true
 }
 
 // setState derives what is shown, and tells the hooks.
@@ -258,7 +243,7 @@ func note(cause Cause, reason string) string {
 func parseNote(s string) (Cause, string, bool) {
 	cause, why, ok := strings.Cut(s, " ")
 	switch c := Cause(cause); c {
-	case CauseHealth, CauseSwitchover, CauseFailback, CauseStop:
+	case CauseHealth, CauseSwitchover, CauseFailback, CauseStop, CauseConfig:
 		return c, why, ok
 	}
 	return "", "", false

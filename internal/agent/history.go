@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"slices"
 	"sync"
@@ -18,7 +19,9 @@ import (
 const (
 	historyKeep     = 2000    // events in memory and, about, on disk
 	historyFileMax  = 1 << 20 // bytes; then the file is written anew with the newest historyKeep
-	subscriberQueue = 256     // a reader that falls further behind is cut off
+	historyQueue    = 256     // events that wait for the disk; more are in memory only
+	historyLastWait = time.Second
+	subscriberQueue = 256 // a reader that falls further behind is cut off
 )
 
 // Kinds of events. New ones may be added.
@@ -37,28 +40,40 @@ const (
 )
 
 // history is the list of what happened, in memory and on disk. Safe for
-// concurrent use. Losing the newest lines in a power cut is accepted: nothing
-// is decided by them.
+// concurrent use. A goroutine of its own writes the file: a disk that hangs, or
+// is full, must not hold up a failover. Losing the newest lines in a power cut
+// is accepted: nothing is decided by them.
 type history struct {
 	path string
 	node string
+	log  *slog.Logger
+
+	lines chan []byte   // to write
+	done  chan struct{} // closed when write has returned
+
+	file *os.File // write's
+	size int64    // write's
 
 	mu      sync.Mutex
 	events  []control.Event
-	file    *os.File // nil: memory only, because the disk refused
-	written int64
 	subs    map[chan control.Event]struct{}
+	skipped int   // events that found lines full
+	err     error // why nothing is written any more
+	closed  bool
 }
 
 // openHistory reads what earlier runs left. A damaged line is skipped.
-func openHistory(path, node string) (*history, error) {
-	h := &history{path: path, node: node, subs: make(map[chan control.Event]struct{})}
+func openHistory(path, node string, log *slog.Logger) (*history, error) {
+	h := &history{
+		path: path, node: node, log: log, subs: make(map[chan control.Event]struct{}),
+		lines: make(chan []byte, historyQueue), done: make(chan struct{}),
+	}
 	b, err := os.ReadFile(path)
 	if err != nil && !os.IsNotExist(err) {
 		return nil, fmt.Errorf("history: %w", err)
 	}
 	lines := bufio.NewScanner(bytes.NewReader(b))
-	lines.Buffer(nil, historyFileMax)
+	lines.Buffer(nil, 2*historyFileMax)
 	for lines.Scan() {
 		var e control.Event
 		if json.Unmarshal(lines.Bytes(), &e) == nil && e.Kind != "" {
@@ -70,7 +85,11 @@ func openHistory(path, node string) (*history, error) {
 	if err != nil {
 		return nil, fmt.Errorf("history: %w", err)
 	}
-	h.written = int64(len(b))
+	h.size = int64(len(b))
+	if len(b) > 0 && b[len(b)-1] != '\n' {
+		h.lines <- []byte{'\n'} // a power cut has left half a line
+	}
+	go h.write()
 	return h, nil
 }
 
@@ -80,9 +99,13 @@ func (h *history) trim() {
 	}
 }
 
-// add appends an event, with the time and this node's name.
+// add appends an event, with the time and this node's name. It does not wait.
 func (h *history) add(e control.Event) {
 	e.At, e.Node = time.Now().UTC().Truncate(time.Millisecond), h.node
+	line, err := json.Marshal(e)
+	if err != nil {
+		panic("an event that JSON cannot hold: " + err.Error())
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.events = append(h.events, e)
@@ -95,37 +118,53 @@ func (h *history) add(e control.Event) {
 			close(ch)
 		}
 	}
-	if h.file == nil {
+	if h.closed || h.err != nil {
 		return
 	}
-	b, err := json.Marshal(e)
-	if err == nil {
-		var n int
-		n, err = h.file.Write(append(b, '\n'))
-		h.written += int64(n)
-	}
-	if err == nil && h.written > historyFileMax {
-		err = h.rewrite()
-	}
-	if err != nil { // a full disk must not stop a failover
-		h.file.Close()
-		h.file = nil
+	select {
+	case h.lines <- append(line, '\n'):
+	default:
+		h.skipped++
 	}
 }
 
-// rewrite replaces the file by the events in memory.
-func (h *history) rewrite() error {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	for _, e := range h.events {
-		if err := enc.Encode(e); err != nil {
-			return err
+// write is the goroutine that writes the file, until close or the first error.
+func (h *history) write() {
+	defer close(h.done)
+	defer func() { h.file.Close() }()
+	for line := range h.lines {
+		n, err := h.file.Write(line)
+		h.size += int64(n)
+		if err == nil && h.size > historyFileMax {
+			err = h.rewrite()
+		}
+		if err != nil {
+			h.log.Error("the history is kept in memory only from now on", "error", err)
+			h.mu.Lock()
+			h.err = err
+			h.mu.Unlock()
+			return
 		}
 	}
-	if buf.Len() > historyFileMax/2 {
-		// Long events: keep the newer half, so that the next rewrite is far.
-		h.events = slices.Delete(h.events, 0, len(h.events)/2)
-		return h.rewrite()
+}
+
+// rewrite replaces the file by the events in memory. Where they are long, it
+// takes the newer half, so that the next time is far.
+func (h *history) rewrite() error {
+	events := h.unwritten()
+	var buf bytes.Buffer
+	for {
+		enc := json.NewEncoder(&buf)
+		for _, e := range events {
+			if err := enc.Encode(e); err != nil {
+				return err
+			}
+		}
+		if buf.Len() <= historyFileMax/2 {
+			break
+		}
+		buf.Reset()
+		events = events[(len(events)+1)/2:]
 	}
 	tmp := h.path + ".tmp"
 	if err := os.WriteFile(tmp, buf.Bytes(), 0o644); err != nil {
@@ -139,15 +178,44 @@ func (h *history) rewrite() error {
 		return err
 	}
 	h.file.Close()
-	h.file, h.written = f, int64(buf.Len())
+	h.file, h.size = f, int64(buf.Len())
 	return nil
 }
 
-// since returns the newest limit events from t on, oldest first.
+// unwritten returns all events, and takes back the lines of those among them
+// that still wait.
+func (h *history) unwritten() []control.Event {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(h.lines) > 0 {
+		<-h.lines
+	}
+	h.skipped = 0
+	return slices.Clone(h.events)
+}
+
+// problem says in one line what is wrong with the file, if anything.
+func (h *history) problem() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case h.err != nil:
+		return fmt.Sprintf("the history is kept in memory only: %v", h.err)
+	case h.skipped > 0:
+		return fmt.Sprintf("the disk is too slow for the history: %d events are in memory only", h.skipped)
+	}
+	return ""
+}
+
+// since returns the newest limit events from t on, oldest first. Where the wall
+// clock went back, it returns rather more than less.
 func (h *history) since(t time.Time, limit int) []control.Event {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	i, _ := slices.BinarySearchFunc(h.events, t, func(e control.Event, t time.Time) int { return e.At.Compare(t) })
+	i := slices.IndexFunc(h.events, func(e control.Event) bool { return !e.At.Before(t) })
+	if i < 0 {
+		return nil
+	}
 	out := h.events[i:]
 	if limit > 0 && len(out) > limit {
 		out = out[len(out)-limit:]
@@ -158,8 +226,12 @@ func (h *history) since(t time.Time, limit int) []control.Event {
 func (h *history) subscribe() (events <-chan control.Event, cancel func()) {
 	ch := make(chan control.Event, subscriberQueue)
 	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed {
+		close(ch)
+		return ch, func() {}
+	}
 	h.subs[ch] = struct{}{}
-	h.mu.Unlock()
 	return ch, func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -170,15 +242,22 @@ func (h *history) subscribe() (events <-chan control.Event, cancel func()) {
 	}
 }
 
+// close ends the streams and waits, within a bound, until the file is written.
 func (h *history) close() {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	if h.closed {
+		h.mu.Unlock()
+		return
+	}
+	h.closed = true
 	for ch := range h.subs {
 		delete(h.subs, ch)
 		close(ch)
 	}
-	if h.file != nil {
-		h.file.Close()
-		h.file = nil
+	close(h.lines)
+	h.mu.Unlock()
+	select {
+	case <-h.done:
+	case <-time.After(historyLastWait):
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/hbagent/hbagent/internal/config"
@@ -58,12 +59,18 @@ var errStopped = control.Errorf(control.CodeUnavailable, "the agent is stopping"
 // loop is the single owner of all state. Its fields are touched by run and by
 // the functions given to post and do, and by nobody else.
 type loop struct {
+	// Set before run, never changed, and read by everybody.
 	log        *slog.Logger
 	version    string
-	cfg        *config.Config
-	self       config.Node
+	node       string        // this one
+	ttl        time.Duration // another one needs a restart
 	runIDValue lease.RunID
 	started    time.Time
+	boot       func() time.Duration // CLOCK_BOOTTIME
+	mono       func() time.Duration // CLOCK_MONOTONIC
+	dropped    atomic.Uint64        // lease messages that found the queue full
+
+	cfg *config.Config
 
 	machine *lease.Machine
 	addrs   addresses
@@ -89,8 +96,6 @@ type loop struct {
 	due       time.Duration // CLOCK_BOOTTIME at which the timer was to fire, 0 when unset
 	suspended time.Duration // CLOCK_BOOTTIME minus CLOCK_MONOTONIC
 	fatal     error
-	warnings  []string
-	dropped   uint64 // lease messages that found the queue full; atomic access in leaseMessage
 }
 
 // peerRun is what is known of another node.
@@ -103,20 +108,25 @@ type peerRun struct {
 	fit    map[string]Fitness // by group
 }
 
-func newLoop(log *slog.Logger, cfg *config.Config, self config.Node) *loop {
+func newLoop(log *slog.Logger, cfg *config.Config, node string) *loop {
 	l := &loop{
-		log: log, cfg: cfg, self: self, started: time.Now(),
+		log: log, cfg: cfg, node: node, ttl: cfg.Lease.TTL, started: time.Now(), boot: bootTime, mono: monotonicTime,
 		leaseIn: make(chan []byte, leaseQueue), work: make(chan func(), workQueue), ended: make(chan struct{}),
 		groups: make(map[string]*groupRun), checks: make(map[string]checks.State),
 		peers: make(map[string]*peerRun), linkDown: make(map[string]bool), dirty: true,
 	}
 	for _, n := range cfg.Nodes {
-		if n.Name != self.Name {
+		if n.Name != node {
 			l.peers[n.Name] = &peerRun{since: l.started, fit: make(map[string]Fitness)}
 		}
 	}
 	l.setGroups(cfg)
 	return l
+}
+
+// now is the time as the lease machine wants it: read just before each use.
+func (l *loop) now() lease.Time {
+	return lease.Time{Boot: lease.Instant(l.boot()), Unix: time.Now().Unix()}
 }
 
 // post hands f to the loop, and waits for room. It reports whether it was taken.
@@ -130,7 +140,8 @@ func (l *loop) post(ctx context.Context, f func()) bool {
 	return false
 }
 
-// do runs f in the loop and waits until it is done.
+// do runs f in the loop and waits until it is done. What f has caused is carried
+// out after that.
 func (l *loop) do(ctx context.Context, f func()) error {
 	done := make(chan struct{})
 	if !l.post(ctx, func() { f(); close(done) }) {
@@ -157,21 +168,24 @@ func (l *loop) leaseMessage(payload []byte) {
 	select {
 	case l.leaseIn <- payload:
 	default: // see the package documentation: what matters is repeated
+		l.dropped.Add(1)
 	}
 }
 
 // run is the loop. It ends when ctx does, leaving everything as it is: the
-// caller has handed over before, or means to resume. Only a fatal error shuts
-// the groups here.
+// caller has handed over before, or means to resume. Only a fatal error, this
+// loop's own or another task's as the cause of ctx, shuts the groups here.
 func (l *loop) run(ctx context.Context) (err error) {
 	defer close(l.ended)
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%v", p)
-			var broken *lease.Violation
-			if e, ok := p.(error); !ok || !errors.As(e, &broken) {
-				l.log.Error("the agent's loop panicked", "panic", p, "stack", string(debug.Stack()))
+			broken, ok := p.(*lease.Violation)
+			if ok {
+				err = broken
+			} else {
+				err = fmt.Errorf("the agent's loop panicked: %v", p)
 			}
+			l.log.Error("the agent's loop panicked", "panic", p, "stack", string(debug.Stack()))
 		}
 		if err != nil {
 			l.shutAll(err)
@@ -185,6 +199,9 @@ func (l *loop) run(ctx context.Context) (err error) {
 	for {
 		select {
 		case <-ctx.Done():
+			if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+				return cause
+			}
 			return nil
 		case payload := <-l.leaseIn:
 			l.lookAtClock()
@@ -199,6 +216,9 @@ func (l *loop) run(ctx context.Context) (err error) {
 			l.lookAtClock()
 			l.dirty = true
 			l.machine.Check()
+			if n := l.dropped.Swap(0); n > 0 {
+				l.log.Warn("lease messages came faster than they could be read", "dropped", n)
+			}
 			l.watch.feed()
 		}
 		l.settle()
@@ -228,7 +248,9 @@ func (l *loop) settle() {
 	l.dirty = false
 }
 
-// arm sets the timer for the lease machine's next deadline.
+// arm sets the timer for the lease machine's next deadline. What has become due
+// while the loop was at work is due now: opening a hundred addresses takes a
+// while, and is no pause.
 func (l *loop) arm(timer *time.Timer) {
 	next, ok := l.machine.NextDeadline()
 	for _, g := range l.groups {
@@ -243,20 +265,26 @@ func (l *loop) arm(timer *time.Timer) {
 		l.due = 0
 		return
 	}
-	l.due = time.Duration(next)
-	timer.Reset(max(l.due-l.boot(), 0))
+	now := l.boot()
+	l.due = max(time.Duration(next), now)
+	timer.Reset(l.due - now)
 }
 
 // lookAtClock notices that this process or machine stood still, before anything
 // else is done: gates are shut first, and the voters asked second.
 func (l *loop) lookAtClock() {
 	now := l.boot()
-	late := now - l.due
-	suspended := now - l.mono()
+	var late time.Duration
+	if l.due != 0 {
+		late = now - l.due
+	}
+	// A stall between the two readings makes this too small, never too large, and
+	// the next reading would seem to have grown.
+	suspended := max(now-l.mono(), l.suspended)
 	asleep := suspended - l.suspended
 	l.suspended = suspended
 	limit := l.ttl / pauseDivisor
-	if asleep < limit && (l.due == 0 || late < limit) {
+	if asleep < limit && late < limit {
 		return
 	}
 	l.due = 0

@@ -55,16 +55,21 @@ func (l *loop) ownerOf(name string, g *groupRun) (string, uint64) {
 		return l.node, g.epoch
 	}
 	best, epoch := "", uint64(0)
-	for n, p := range l.peers {
+	for _, n := range g.cfg.Nodes {
+		p := l.peers[n]
+		if p == nil {
+			continue // this node
+		}
 		if s, ok := p.groupState(name); ok && p.alive && s.State == string(control.StateActive) && s.Epoch > epoch {
 			best, epoch = n, s.Epoch
 		}
 	}
+	self, _ := l.cfg.Node(l.node)
 	v, _ := l.machine.Group(l.now().Boot, name)
 	switch {
 	case best == "":
 		return "", 0
-	case v.Holder == best || v.Holder == "" && !l.self.Voter:
+	case v.Holder == best || v.Holder == "" && !self.Voter:
 		return best, epoch
 	case v.Holder == "" && l.machine.Quarantine(l.now().Boot) > 0:
 		return best, epoch // this node's voter has no memory yet
@@ -121,16 +126,20 @@ func (l *loop) peerState(s cluster.NodeState) {
 	if p == nil {
 		return
 	}
-	p.state, p.known = s, true
 	now := time.Now()
+	if !p.known {
+		now = l.started // what was so before this agent could hear of it is no news
+	}
+	fit := make(map[string]Fitness, len(s.Groups)) // a group that is told no more is not fit
 	for _, gs := range s.Groups {
 		f := p.fit[gs.Name]
 		if f.Eligible != gs.Eligible || f.Since.IsZero() {
 			f.Since = now
 		}
 		f.Eligible, f.Reason = gs.Eligible, gs.Reason
-		p.fit[gs.Name] = f
+		fit[gs.Name] = f
 	}
+	p.state, p.known, p.fit = s, true, fit
 	l.dirty = true
 }
 
@@ -166,7 +175,7 @@ func (l *loop) checkChanged(st checks.State) {
 		return
 	}
 	l.checks[st.Name] = st
-	if known && old.Status == st.Status {
+	if old.Status == st.Status {
 		return // the text only: it is shown when somebody asks
 	}
 	l.log.Info("check", "check", st.Name, "state", st.Status.String(), "reason", st.Message)

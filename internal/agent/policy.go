@@ -23,7 +23,8 @@ const (
 	CauseSwitchover Cause = "switchover" // a person asked for it
 	CauseFailback   Cause = "failback"   // back to a preferred node
 	CauseStop       Cause = "stop"       // the owner's agent was stopped
-	CauseResume     Cause = "resume"     // the same owner, after a restart or a pause
+	CauseConfig     Cause = "config"     // the owner's config no longer lists it
+	CauseResume     Cause = "resume"     // the same owner, after a restart of its agent
 )
 
 // Fitness is whether a node may own a group, and if not, why.
@@ -94,6 +95,7 @@ func failing(check, message string) string {
 // Peer is what a decision needs to know of another node.
 type Peer struct {
 	Alive   bool
+	Since   time.Time // alive (or not) since then
 	Fitness Fitness
 }
 
@@ -113,6 +115,7 @@ type Situation struct {
 	HeldSince time.Time
 	// Moves counts the moves for health within Group.MaxMoves.Per.
 	Moves int
+	Now   time.Time
 }
 
 // Decision is what this node does about a group.
@@ -182,18 +185,22 @@ func best(s Situation) (node, why string) {
 }
 
 // preferred returns a node before this one in the order of preference to which
-// the group should return. After a person moved it, only a node that has become
-// eligible since counts: what was asked for by hand is not undone at once.
+// the group should return. It has been up for hold: one that boots again and
+// again must not draw the group to and fro. After a person moved the group, only
+// a node that has become eligible since counts: what was asked for by hand is not
+// undone at once. Nor after a restart of this agent, which does not remember who
+// moved it, and must move nothing by itself.
 func preferred(s Situation) string {
 	for _, n := range s.Group.Nodes {
 		if n == s.Node {
 			return ""
 		}
 		p := s.Peers[n]
-		if !p.Alive || !p.Fitness.Eligible {
+		if !p.Alive || !p.Fitness.Eligible || s.Now.Sub(p.Since) < s.Group.Hold {
 			continue
 		}
-		if s.Cause == CauseSwitchover && !p.Fitness.Since.After(s.HeldSince) {
+		byHand := s.Cause == CauseSwitchover || s.Cause == CauseResume
+		if byHand && !p.Fitness.Since.After(s.HeldSince) {
 			continue
 		}
 		return n

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +15,7 @@ import (
 func (l *loop) status() control.Status {
 	s := control.Status{
 		Cluster: l.cfg.Cluster.Name, Node: l.node, At: time.Now(), ConfigHash: l.cfg.Hash,
-		Quorum: l.quorum(), Warnings: slices.Clone(l.warnings),
+		Quorum: l.quorum(), Warnings: l.warnings(),
 	}
 	for _, name := range l.order {
 		s.Groups = append(s.Groups, l.groupStatus(name))
@@ -26,6 +25,17 @@ func (l *loop) status() control.Status {
 		s.Nodes = append(s.Nodes, l.nodeStatus(n, rtt[n.Name]))
 	}
 	return s
+}
+
+func (l *loop) warnings() []string {
+	var out []string
+	for _, w := range l.cfg.Warnings {
+		out = append(out, w.Message)
+	}
+	if p := l.history.problem(); p != "" {
+		out = append(out, p)
+	}
+	return out
 }
 
 func (l *loop) quorum() control.Quorum {

@@ -84,8 +84,9 @@ func readRecord(path string) (*runRecord, error) {
 	return &r, nil
 }
 
+// save replaces the record. It is lost with a boot anyway, so nothing is synced.
 func (s *store) save(r lease.Record) error {
-	return writeJSON(s.path, runRecord{BootID: s.bootID, Record: r})
+	return writeJSON(s.path, runRecord{BootID: s.bootID, Record: r}, nil)
 }
 
 // ResumableGroups returns the groups that an agent started now on this run
@@ -132,21 +133,28 @@ func nextState(dir string, ttl time.Duration, now time.Time) (last, this machine
 		last.TTL = lease.MaxTTL
 	}
 	this = machineState{Incarnation: max(uint64(max(now.UnixNano(), 0)), last.Incarnation+1), TTL: ttl}
-	if err := writeJSON(path, this); err != nil {
+	if err := writeJSON(path, this, (*os.File).Sync); err != nil {
 		return last, this, fmt.Errorf("state directory: %w", err)
 	}
 	return last, this, nil
 }
 
-// writeJSON replaces a file in one step. The run directory is a tmpfs and the
-// record need not survive a power cut, so there is no fsync.
-func writeJSON(path string, v any) error {
+// writeJSON replaces a file in one step; sync may be nil.
+func writeJSON(path string, v any, sync func(*os.File) error) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
 	}
 	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil && sync != nil {
+		err = sync(f)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	return os.Rename(tmp, path)

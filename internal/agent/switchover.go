@@ -17,6 +17,7 @@ const (
 	forceValid      = 15 * time.Second // how long "take it whatever the checks say" counts
 	forwardTimeout  = 60 * time.Second
 	openPoll        = time.Millisecond
+	ownerPoll       = 5 * time.Millisecond
 	rollbackTTLs    = 4 // how long, in ttls, a move that failed is watched for its owner
 	targetOpenTTLs  = 2 // how long, in ttls, the target has to open
 	openTimeoutLow  = time.Second
@@ -146,7 +147,7 @@ func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
 	if refusal != "" {
 		return m.refuse(refusal), nil
 	}
-	defer l.post(context.WithoutCancel(ctx), func() { l.groups[name].moving = false; l.dirty = true })
+	defer l.post(context.WithoutCancel(ctx), func() { l.moved(name) })
 	to := m.result.To
 	if why := m.prepare(ctx); why != "" {
 		return m.refuse(to + " cannot take " + name + ": " + why), nil
@@ -156,9 +157,10 @@ func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
 	var handed bool
 	var after uint64
 	err = l.do(ctx, func() {
-		after = l.groups[name].epoch
-		reason := "asked for on " + l.node
-		handed = l.groups[name].open && l.handOver(name, to, note(CauseSwitchover, reason))
+		if g := l.groups[name]; g != nil && g.open {
+			after = g.epoch
+			handed = l.handOver(name, to, note(CauseSwitchover, "asked for on "+l.node))
+		}
 	})
 	if err != nil {
 		return m.result, err
@@ -173,6 +175,9 @@ func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
 // loop; on success the group is marked as moving.
 func (l *loop) preflight(req control.SwitchoverRequest) (to, refusal string) {
 	g := l.groups[req.Group]
+	if g == nil {
+		return "", req.Group + " is not in the config any more"
+	}
 	to = req.To
 	if to == "" {
 		var why string
@@ -196,6 +201,14 @@ func (l *loop) preflight(req control.SwitchoverRequest) (to, refusal string) {
 	}
 	g.moving = true
 	return to, ""
+}
+
+// moved ends what preflight began. It runs in the loop.
+func (l *loop) moved(name string) {
+	if g := l.groups[name]; g != nil { // a reload may have removed it
+		g.moving = false
+		l.dirty = true
+	}
 }
 
 func (m *mover) prepare(ctx context.Context) (why string) {
@@ -252,7 +265,12 @@ func (m *mover) await(ctx context.Context, after uint64) (control.SwitchoverResu
 
 func (m *mover) sinceShut(ctx context.Context) float64 {
 	var took time.Duration
-	_ = m.api.loop.do(ctx, func() { took = m.api.loop.boot() - m.api.loop.groups[m.req.Group].shutAt })
+	l := m.api.loop
+	_ = l.do(ctx, func() {
+		if g := l.groups[m.req.Group]; g != nil {
+			took = l.boot() - g.shutAt
+		}
+	})
 	return float64(took.Microseconds()) / 1000
 }
 
@@ -281,11 +299,18 @@ func (m *mover) rollBack(ctx context.Context, reason string) control.SwitchoverR
 	return m.result
 }
 
+// awaitOwner returns who has a group, as soon as somebody does; "" if nobody has
+// it when ctx ends.
 func (l *loop) awaitOwner(ctx context.Context, name string) (owner string, epoch uint64) {
-	poll := time.NewTicker(5 * openPoll)
+	poll := time.NewTicker(ownerPoll)
 	defer poll.Stop()
 	for {
-		if l.do(ctx, func() { owner, epoch = l.groups[name].owner, l.groups[name].ownerEpoch }) != nil || owner != "" {
+		err := l.do(ctx, func() {
+			if g := l.groups[name]; g != nil {
+				owner, epoch = g.owner, g.ownerEpoch
+			}
+		})
+		if err != nil || owner != "" {
 			return owner, epoch
 		}
 		select {

@@ -5,6 +5,8 @@ import (
 	"net"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/pkg/lease"
 	"github.com/hbagent/hbagent/pkg/vip"
@@ -16,7 +18,8 @@ const (
 	// is renewed every fifth. Then the candidate looks who answers for the
 	// addresses, so that the answer is there when the group is free.
 	suspectDivisor = 2
-	probeDivisor   = 4 // one look lasts ttl/4
+	probeDivisor   = 4  // one look lasts ttl/4
+	probesAtOnce   = 32 // each has a socket; more wait for their turn
 )
 
 // vipEvent takes what the address manager has seen.
@@ -87,23 +90,35 @@ func (p *prober) Run(ctx context.Context) error {
 		if err := p.loop.do(ctx, func() { groups, iface = p.loop.wantsProbes() }); err != nil {
 			return nil // the loop has ended
 		}
-		for _, name := range groups {
-			p.lookAt(ctx, name)
-		}
-		if p.host != nil && iface != "" {
-			sent := p.loop.boot()
-			probeCtx, cancel := context.WithTimeout(ctx, p.every)
-			_, err := p.host(probeCtx, iface)
-			cancel()
-			if err == nil {
-				p.loop.post(ctx, func() { p.loop.machine.WitnessAnswered(p.loop.now(), lease.Instant(sent)) })
-			}
-		}
+		p.look(ctx, groups, iface)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
+	}
+}
+
+// look asks for all groups and for the witness side by side: an answer about the
+// last group must not be older than that about the first.
+func (p *prober) look(ctx context.Context, groups []string, iface string) {
+	var wg errgroup.Group
+	wg.SetLimit(probesAtOnce)
+	if p.host != nil && iface != "" {
+		wg.Go(func() error { p.askWitness(ctx, iface); return nil })
+	}
+	for _, name := range groups {
+		wg.Go(func() error { p.lookAt(ctx, name); return nil })
+	}
+	_ = wg.Wait() // the answers go to the loop
+}
+
+func (p *prober) askWitness(ctx context.Context, iface string) {
+	sent := p.loop.boot()
+	ctx, cancel := context.WithTimeout(ctx, p.every)
+	defer cancel()
+	if _, err := p.host(ctx, iface); err == nil {
+		p.loop.post(context.WithoutCancel(ctx), func() { p.loop.machine.WitnessAnswered(p.loop.now(), lease.Instant(sent)) })
 	}
 }
 

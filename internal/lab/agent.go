@@ -210,3 +210,12 @@ func eachNode(nodes []*Node, f func(*Node) error) error {
 	}
 	return errors.Join(all...)
 }
+
+// AgentPID returns the process id of the node's agent, and false if none runs.
+func (n *Node) AgentPID() (pid int, running bool) {
+	p := n.runningAgent()
+	if p == nil {
+		return 0, false
+	}
+	return p.cmd.Process.Pid, true
+}

@@ -145,8 +145,8 @@ func (a *ARPWatch) read() {
 	buf := make([]byte, 1514)
 	for {
 		k, _, err := a.conn.ReadFrom(buf)
-		if errors.Is(err, os.ErrClosed) || errors.Is(err, net.ErrClosed) {
-			return
+		if errors.Is(err, os.ErrClosed) || errors.Is(err, net.ErrClosed) || errors.Is(err, unix.EBADF) {
+			return // the last where Close came between two reads (mdlayher/socket)
 		}
 		if err != nil {
 			continue // ENETDOWN while the client's cable is out

@@ -174,6 +174,10 @@ func (w *world) transfer(h, to *host, g int) {
 	if run == 0 || w.rng.IntN(20) == 0 {
 		run = lease.RunID(w.rng.Uint64())
 	}
+	w.handOver(h, to, run, g)
+}
+
+func (w *world) handOver(h, to *host, run lease.RunID, g int) {
 	h.offer(input{what: "hands over", do: func(m *lease.Machine, now lease.Time) any {
 		why := m.Transfer(now, w.groupNames[g], lease.Target{Node: to.name, RunID: run})
 		return fmt.Sprintf("%s to %s %v", w.groupNames[g], to.name, why)

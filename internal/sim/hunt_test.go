@@ -14,6 +14,7 @@ func TestHunt(t *testing.T) {
 	n := number(t, "HUNT", 0)
 	kinds := map[string]int{}
 	first := map[string]string{}
+	total := 0
 	for s := number(t, "HBAGENT_SIM_FROM", 1); s <= n; s++ {
 		_, err := Run(s, Options{Nodes: int(number(t, "NODES", 0))})
 		if err == nil {
@@ -26,8 +27,12 @@ func TestHunt(t *testing.T) {
 		}
 		k = k[:min(len(k), 12)]
 		kinds[k]++
-		if kinds[k] <= 6 {
+		if kinds[k] <= 2 {
 			first[k] += "\n   " + line
+		}
+		if total++; total >= 8 && os.Getenv("ALL") == "" {
+			fmt.Println("stopped at", s)
+			break
 		}
 	}
 	for k, c := range kinds {

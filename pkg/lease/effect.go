@@ -80,11 +80,15 @@ func (c Cause) String() string {
 // are not in it: a restarted voter assumes that each promise was renewed at the
 // last moment, which spares a write for every renewal.
 type Record struct {
-	Cluster    string          `json:"cluster"`
-	Node       string          `json:"node"`
-	RunID      RunID           `json:"run_id"`
-	Generation uint64          `json:"generation"`
-	TTL        time.Duration   `json:"ttl_ns"`
+	Cluster    string        `json:"cluster"`
+	Node       string        `json:"node"`
+	RunID      RunID         `json:"run_id"`
+	Generation uint64        `json:"generation"`
+	TTL        time.Duration `json:"ttl_ns"`
+	// Quarantine and RenewOnly are until when the voter grants nothing, or
+	// renewals only: an agent that restarts meanwhile is bound by it too.
+	Quarantine Instant         `json:"quarantine_until,omitempty"`
+	RenewOnly  Instant         `json:"renew_only_until,omitempty"`
 	Promises   []PromiseRecord `json:"promises,omitempty"`
 	Holds      []HoldRecord    `json:"holds,omitempty"`
 }

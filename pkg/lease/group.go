@@ -303,6 +303,7 @@ func (m *Machine) record() Record {
 		}
 	}
 	if m.voter != nil {
+		r.Quarantine, r.RenewOnly = m.voter.quarantineUntil, m.voter.renewOnlyUntil
 		for _, name := range slices.Sorted(maps.Keys(m.voter.groups)) {
 			p := m.voter.groups[name]
 			r.Promises = append(r.Promises, PromiseRecord{Group: name, Holder: p.holder, RunID: p.run, Epoch: p.epoch, Highest: p.highest})

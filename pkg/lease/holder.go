@@ -86,6 +86,7 @@ func (m *Machine) Release(now Time, name string, why Reason) bool {
 func (m *Machine) Paused(now Time, reverted bool) {
 	if reverted && m.voter != nil {
 		m.voter.quarantineUntil = max(m.voter.quarantineUntil, now.Boot.Add(m.cfg.TTL))
+		m.voter.changed = true
 	}
 	for _, name := range m.names {
 		g := m.groups[name]

@@ -68,6 +68,7 @@ func New(now Time, cfg Config) (*Machine, error) {
 			m.voter.restore(now.Boot, cfg.Record)
 			if cfg.Record.Generation != cfg.Generation {
 				m.voter.renewOnlyUntil = now.Boot.Add(cfg.TTL)
+				m.voter.changed = true
 			}
 		}
 	}

@@ -30,6 +30,7 @@ func (m *Machine) Reconfigure(now Time, nodes, voters []string, generation uint6
 	}
 	if m.voter != nil {
 		m.voter.renewOnlyUntil = now.Boot.Add(m.cfg.TTL)
+		m.voter.changed = true
 	}
 	for _, name := range m.names {
 		g := m.groups[name]

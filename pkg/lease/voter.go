@@ -148,6 +148,9 @@ func (v *voter) transfer(now Instant, m *Message, e *Entry) {
 // deadlines are not known: each may have been renewed just before the end.
 func (v *voter) restore(now Instant, r *Record) {
 	deadline := now.Add(max(v.ttl, r.TTL))
+	// An honest record never asks for longer than that.
+	v.quarantineUntil = min(r.Quarantine, now.Add(MaxTTL))
+	v.renewOnlyUntil = min(r.RenewOnly, now.Add(MaxTTL))
 	for _, pr := range r.Promises {
 		p := v.group(pr.Group)
 		p.highest = pr.Highest

@@ -193,7 +193,7 @@ func (a *announcer) round(h *hold) tally {
 }
 
 // tell sends the announcements of addrs to one neighbour, or with dst nil to everybody. It is false once the
-// hold is over: nothing more is to be sent.
+// hold is over or the link down: nothing more is to be sent.
 func (a *announcer) tell(h *hold, w sender, addrs []netip.Addr, dst net.HardwareAddr, router bool, t *tally) bool {
 	for _, addr := range addrs {
 		frames, err := announcement(addr, w.link.MAC, dst, router)
@@ -204,7 +204,8 @@ func (a *announcer) tell(h *hold, w sender, addrs []netip.Addr, dst net.Hardware
 		for _, f := range frames {
 			reason, err := h.send(a.m.now, w, f)
 			t.add(reason, err)
-			if reason == dropShut || reason == dropDeadline {
+			switch reason {
+			case dropShut, dropDeadline, dropLinkDown:
 				return false
 			}
 		}

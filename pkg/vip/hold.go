@@ -1,6 +1,7 @@
 package vip
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -136,7 +137,11 @@ func (h *hold) send(now func() time.Duration, w wire, frame []byte) (dropReason,
 	case now() >= h.deadline:
 		return dropDeadline, nil
 	}
-	if err := w.Send(frame); err != nil {
+	err := w.Send(frame)
+	switch {
+	case errors.Is(err, errWireDown):
+		return dropLinkDown, nil
+	case err != nil:
 		return dropSend, err
 	}
 	return sent, nil

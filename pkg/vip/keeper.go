@@ -46,6 +46,15 @@ func newKeeper(m *Manager) *keeper {
 	}
 }
 
+// first tells how the links are before run begins, so that the first look already is a comparison.
+func (k *keeper) first(links []link, groups []Group) {
+	for _, l := range links {
+		if slices.ContainsFunc(groups, func(g Group) bool { return g.Interface == l.Name }) {
+			k.links[l.Name] = l
+		}
+	}
+}
+
 // poke makes the task list and compare. Any goroutine.
 func (k *keeper) poke() {
 	k.mu.Lock()

@@ -1,6 +1,7 @@
 package vip
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"time"
@@ -74,9 +75,13 @@ type subscription interface {
 	Close()
 }
 
+// errWireDown: the interface was set down, or deleted, since the wire was opened.
+var errWireDown = errors.New("interface is down")
+
 // wire is a packet socket on one interface.
 type wire interface {
-	// Send puts a whole Ethernet frame on the wire. It never waits: a full queue is an error.
+	// Send puts a whole Ethernet frame on the wire. It never waits: a full queue is an error, and so is
+	// errWireDown.
 	Send(frame []byte) error
 	// Receive waits for a frame, at most until the read deadline.
 	Receive(buf []byte) (int, error)

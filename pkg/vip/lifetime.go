@@ -13,6 +13,8 @@ const (
 	// kernelLate: the sweep that removes addresses runs at most once a second (ADDRCONF_TIMER_FUZZ_MAX)
 	// and is rounded to share a wake-up (ADDRCONF_TIMER_FUZZ, a quarter of a second).
 	kernelLate = 1250 * time.Millisecond
+	// kernelEarly: it takes along what would end within the next 20 ms (ADDRCONF_TIMER_FUZZ_MINUS, HZ/50).
+	kernelEarly = 20 * time.Millisecond
 )
 
 // Chosen by us.
@@ -20,8 +22,8 @@ const (
 	// refreshEvery is how often the lifetimes of a group are renewed at most. A thousand addresses take
 	// some 30 ms, which nobody wants every ttl/5; and between two refreshes the lease must stay covered.
 	refreshEvery = time.Second
-	// refreshSlack covers the refreshEvery in which a renewed deadline is not told to the kernel, the
-	// kernel's sweep being up to 20 ms early (ADDRCONF_TIMER_FUZZ_MINUS), and our own scheduling.
+	// refreshSlack covers the refreshEvery in which a renewed deadline is not told to the kernel,
+	// kernelEarly, and our own scheduling.
 	refreshSlack = refreshEvery + 250*time.Millisecond
 	// soleMargin is taken off where the lifetime is the only layer: kernelLate and 50 ms for the
 	// request to reach the kernel; a request that took longer is repeated.
@@ -78,5 +80,5 @@ type coverage struct {
 // due tells whether the lifetimes should be refreshed: a second has passed, or (behind a gate, after a
 // short first lease) the deadline has jumped beyond what the kernel knows.
 func (c coverage) due(r LifetimeRole, now, deadline time.Duration) bool {
-	return now-c.at >= refreshEvery || r == Backstop && deadline > c.until
+	return now-c.at >= refreshEvery || r == Backstop && deadline > c.until-kernelEarly
 }

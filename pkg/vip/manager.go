@@ -82,9 +82,11 @@ func newManager(o Options, k kernel) (*Manager, error) {
 	m.keeper = newKeeper(m)
 	m.conflicts = newConflicts(m)
 
-	if err := m.check(o.Groups); err != nil {
+	links, err := m.check(o.Groups)
+	if err != nil {
 		return nil, err
 	}
+	m.keeper.first(links, o.Groups)
 	if err := m.adopt(o); err != nil {
 		return nil, err
 	}
@@ -100,21 +102,21 @@ func newManager(o Options, k kernel) (*Manager, error) {
 	return m, nil
 }
 
-// check refuses groups that are inconsistent or whose interface does not exist.
-func (m *Manager) check(groups []Group) error {
+// check refuses groups that are inconsistent or whose interface does not exist. It returns what exists.
+func (m *Manager) check(groups []Group) ([]link, error) {
 	if err := validateGroups(groups); err != nil {
-		return fmt.Errorf("vip: %w", err)
+		return nil, fmt.Errorf("vip: %w", err)
 	}
 	links, err := m.kernel.Links()
 	if err != nil {
-		return fmt.Errorf("vip: %w", err)
+		return nil, fmt.Errorf("vip: %w", err)
 	}
 	for _, g := range groups {
 		if !slices.ContainsFunc(links, func(l link) bool { return l.Name == g.Interface }) {
-			return fmt.Errorf("vip: group %s: %w: %s; this machine has %s", g.Name, ErrNoInterface, g.Interface, names(links))
+			return nil, fmt.Errorf("vip: group %s: %w: %s; this machine has %s", g.Name, ErrNoInterface, g.Interface, names(links))
 		}
 	}
-	return nil
+	return links, nil
 }
 
 func names(links []link) string {

@@ -12,7 +12,7 @@ import (
 // itself. A list that is refused (as in New) changes nothing. After another error the new list is in
 // force, and the event AddressError follows for what is still missing.
 func (m *Manager) Reconfigure(groups []Group) error {
-	if err := m.check(groups); err != nil {
+	if _, err := m.check(groups); err != nil {
 		return err
 	}
 	if s, ok := m.gate.(GroupSetter); ok {

@@ -1,6 +1,7 @@
 package vip
 
 import (
+	"fmt"
 	"syscall"
 
 	"github.com/mdlayher/packet"
@@ -26,6 +27,10 @@ func (w *packetWire) Send(frame []byte) error {
 	})
 	if err != nil {
 		return err
+	}
+	switch sendErr {
+	case unix.ENETDOWN, unix.ENXIO, unix.ENODEV:
+		return fmt.Errorf("%w: %w", errWireDown, sendErr)
 	}
 	return sendErr
 }

@@ -1,0 +1,518 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hbagent/hbagent/internal/config"
+	"github.com/hbagent/hbagent/pkg/checks"
+	"github.com/hbagent/hbagent/pkg/cluster"
+	"github.com/hbagent/hbagent/pkg/lease"
+	"github.com/hbagent/hbagent/pkg/vip"
+)
+
+// The tests of the loop run three of them in a testing/synctest bubble, connected by an in-memory network, over
+// addresses that only know who has opened what.
+
+const (
+	testTTL  = time.Second
+	testHold = 10 * time.Second
+
+	// testConfig is the site of design.md in small.
+	testConfig = `
+[cluster]
+name = "shop"
+insecure = true
+[lease]
+ttl = "1s"
+[[node]]
+name = "web1"
+address = "10.0.0.11"
+[[node]]
+name = "web2"
+address = "10.0.0.12"
+[[node]]
+name = "db1"
+address = "10.0.0.13"
+[[check]]
+name = "web"
+type = "tcp"
+address = "127.0.0.1:80"
+interval = "1s"
+nodes = ["web1", "web2"]
+[[group]]
+name = "web"
+addresses = ["10.0.0.50/24"]
+interface = "eth0"
+nodes = ["web1", "web2"]
+checks = ["web"]
+hold = "10s"
+failback = false
+max_moves = "4/10m"
+`
+)
+
+// edited is testConfig with replacements, given as old, new, ...
+func edited(t testing.TB, oldnew ...string) string {
+	t.Helper()
+	for i := 0; i < len(oldnew); i += 2 {
+		if !strings.Contains(testConfig, oldnew[i]) {
+			t.Fatalf("testConfig has no %q", oldnew[i])
+		}
+	}
+	return strings.NewReplacer(oldnew...).Replace(testConfig)
+}
+
+func parse(t testing.TB, text string) *config.Config {
+	t.Helper()
+	cfg, err := config.Parse("hbagent.toml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// A world is several agents without their tasks.
+type world struct {
+	t     *testing.T
+	text  string // of the config
+	dir   string
+	start time.Time
+
+	mu    sync.Mutex
+	nodes map[string]*testNode
+	open  map[string]map[string]time.Duration // group, node: the deadline; by this nobody may see two
+}
+
+// testNode is one run of one agent.
+type testNode struct {
+	*loop
+	w        *world
+	api      *api
+	addrs    *fakeAddresses
+	states   map[string]uint64 // by sender, the newest that arrived; belongs to the loop
+	seq      uint64            // of what this node has published; belongs to the loop
+	checkSeq uint64            // of the last state given by check
+	stop     context.CancelCauseFunc
+	done     chan struct{}
+	err      error // of run, once done
+
+	mu    sync.Mutex
+	jump  time.Duration // how far this node's clocks are ahead
+	slept time.Duration // part of jump that CLOCK_MONOTONIC did not see
+	cut   bool          // from every other node
+}
+
+func newWorld(t *testing.T, text string) *world {
+	return &world{
+		t: t, text: text, dir: t.TempDir(), start: time.Now().Add(-time.Hour), // a machine that has been up for a while
+		nodes: make(map[string]*testNode), open: make(map[string]map[string]time.Duration),
+	}
+}
+
+// boot starts the agent of a node. Its run directory stays, so that a second boot is a restart.
+func (w *world) boot(name string) *testNode {
+	w.t.Helper()
+	cfg := parse(w.t, w.text)
+	log := slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})).With("node", name)
+	n := &testNode{w: w, loop: newLoop(log, cfg, name), states: make(map[string]uint64), done: make(chan struct{})}
+	n.loop.boot, n.loop.mono = n.bootClock, n.monoClock
+	n.addrs = &fakeAddresses{n: n}
+	n.loop.addrs, n.loop.net = n.addrs, n
+	n.store = &store{path: filepath.Join(w.dir, name+".json"), bootID: "boot"}
+	var err error
+	if n.history, err = openHistory(filepath.Join(w.dir, name+".events"), name, log); err != nil {
+		w.t.Fatal(err)
+	}
+	record, err := n.store.load()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if n.runIDValue, err = identity(record, cfg, name); err != nil {
+		w.t.Fatal(err)
+	}
+	state := machineState{Incarnation: uint64(time.Now().UnixNano()), TTL: testTTL}
+	if n.machine, err = lease.New(n.now(), leaseConfig(cfg, name, n.runIDValue, state, state, record)); err != nil {
+		w.t.Fatal(err)
+	}
+	n.rememberClaims()
+	ctx, stop := context.WithCancelCause(context.Background())
+	n.stop = stop
+	n.hooks = newHooks(ctx, log, n.history)
+	n.api = &api{loop: n.loop, log: log}
+	if n.api.runner, err = checks.NewRunner(checkSpecs(cfg, name), func(checks.State) {}, checks.Options{New: neverRun}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.mu.Lock()
+	w.nodes[name] = n
+	w.mu.Unlock()
+	go func() {
+		defer close(n.done)
+		n.err = n.run(ctx)
+	}()
+	w.t.Cleanup(func() { n.kill(context.Canceled) })
+	w.meet(n)
+	return n
+}
+
+// neverRun makes checkers whose answer is always yes: the tests tell the loop of the states themselves.
+func neverRun(checks.Spec, checks.Options) (checks.Checker, error) { return yes{}, nil }
+
+type yes struct{}
+
+func (yes) Check(context.Context) checks.Result { return checks.Result{OK: true} }
+
+// bootAll starts three agents whose checks pass.
+func (w *world) bootAll() (web1, web2, db1 *testNode) {
+	w.t.Helper()
+	web1, web2, db1 = w.boot("web1"), w.boot("web2"), w.boot("db1")
+	web1.check("web", checks.Passing, "")
+	web2.check("web", checks.Passing, "")
+	return web1, web2, db1
+}
+
+// settled starts three agents, and waits until web1 owns the group.
+func settled(t *testing.T, text string) (w *world, web1, web2, db1 *testNode) {
+	t.Helper()
+	w = newWorld(t, text)
+	web1, web2, db1 = w.bootAll()
+	w.wait(3 * testTTL)
+	w.owned("web1")
+	return w, web1, web2, db1
+}
+
+// meet tells the nodes that can reach each other that they are alive, and of their states.
+func (w *world) meet(n *testNode) {
+	for _, other := range w.others(n) {
+		if n.isCut() || other.isCut() {
+			continue
+		}
+		n.tell(func() { n.peerAlive(other.node, true, cluster.ReasonJoined) })
+		other.tell(func() { other.peerAlive(n.node, true, cluster.ReasonJoined) })
+		other.tell(func() { other.deliver(n, other.published, other.seq) })
+	}
+}
+
+// part tells every node that another is gone.
+func (w *world) part(n *testNode) {
+	for _, other := range w.others(n) {
+		n.tell(func() { n.peerAlive(other.node, false, cluster.ReasonFailed) })
+		other.tell(func() { other.peerAlive(n.node, false, cluster.ReasonFailed) })
+	}
+}
+
+func (w *world) others(n *testNode) []*testNode {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []*testNode
+	for _, other := range w.nodes {
+		if other.node != n.node {
+			out = append(out, other)
+		}
+	}
+	return out
+}
+
+// wait lets time pass, and every loop finish what it does.
+func (w *world) wait(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+// owned asserts who has the group web open, and that every node knows. Empty: nobody.
+func (w *world) owned(want string) {
+	w.t.Helper()
+	if got := w.holders("web"); !slices.Equal(got, slices.DeleteFunc([]string{want}, func(s string) bool { return s == "" })) {
+		w.t.Fatalf("%v have web open, want %q", got, want)
+	}
+	for _, n := range w.alive() {
+		if n.isCut() {
+			continue
+		}
+		n.look(func() {
+			if got := n.groups["web"].owner; got != want {
+				w.t.Errorf("%s thinks that %q owns web, want %q", n.node, got, want)
+			}
+		})
+	}
+}
+
+func (w *world) alive() []*testNode {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []*testNode
+	for _, n := range w.nodes {
+		select {
+		case <-n.done:
+		default:
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// holders are the nodes that have a group open and within its deadline.
+func (w *world) holders(group string) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var out []string
+	for node, deadline := range w.open[group] {
+		if w.nodes[node].bootClock() < deadline {
+			out = append(out, node)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// kill ends a node's loop. With context.Canceled it leaves everything as it is, like a restart does.
+func (n *testNode) kill(cause error) {
+	n.stop(cause)
+	<-n.done
+	n.history.close()
+}
+
+// tell posts to the loop without waiting.
+func (n *testNode) tell(f func()) { n.post(context.Background(), f) }
+
+// look runs f in the loop, and waits until all that it causes is done.
+func (n *testNode) look(f func()) {
+	n.w.t.Helper()
+	if err := n.do(context.Background(), f); err != nil {
+		n.w.t.Fatalf("%s: %v", n.node, err)
+	}
+	synctest.Wait()
+}
+
+// check tells the loop of a check's state, and waits until that has had its effect.
+func (n *testNode) check(name string, status checks.Status, message string) {
+	n.w.t.Helper()
+	n.checkSeq++
+	st := checks.State{Name: name, Type: "tcp", Required: true, Status: status, Message: message, Since: time.Now(), Seq: 1000 + n.checkSeq}
+	n.look(func() { n.checkChanged(st) })
+}
+
+func (n *testNode) bootClock() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return time.Since(n.w.start) + n.jump
+}
+
+func (n *testNode) monoClock() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return time.Since(n.w.start) + n.jump - n.slept
+}
+
+// standStill makes the clocks of a node jump; slept of it CLOCK_MONOTONIC does not see.
+func (n *testNode) standStill(d, slept time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.jump += d
+	n.slept += slept
+}
+
+func (n *testNode) isCut() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.cut
+}
+
+// isolate cuts a node off, or connects it again.
+func (n *testNode) isolate(cut bool) {
+	n.mu.Lock()
+	n.cut = cut
+	n.mu.Unlock()
+	if cut {
+		n.w.part(n)
+	} else {
+		n.w.meet(n)
+	}
+	synctest.Wait()
+}
+
+// events returns what this node's history has of a kind, as "from>to: reason".
+func (n *testNode) events(kind string) []string {
+	var out []string
+	for _, e := range n.history.since(time.Time{}, 0) {
+		if e.Kind == kind {
+			out = append(out, fmt.Sprintf("%s>%s: %s", e.From, e.To, e.Reason))
+		}
+	}
+	return out
+}
+
+// SendLease implements network.
+func (n *testNode) SendLease(node string, payload []byte) error {
+	n.w.mu.Lock()
+	to := n.w.nodes[node]
+	n.w.mu.Unlock()
+	if to != nil && !n.isCut() && !to.isCut() {
+		to.leaseMessage(slices.Clone(payload))
+	}
+	return nil
+}
+
+// Publish implements network.
+func (n *testNode) Publish(s cluster.NodeState) error {
+	n.seq++
+	for _, other := range n.w.others(n) {
+		n.deliver(other, s, n.seq)
+	}
+	return nil
+}
+
+// deliver brings a state to another node, unless a newer one was quicker.
+func (n *testNode) deliver(to *testNode, s cluster.NodeState, seq uint64) {
+	s.Node, s.Seq = n.node, seq
+	if s.RunID == "" || n.isCut() || to.isCut() {
+		return
+	}
+	go to.tell(func() {
+		if seq > to.states[n.node+s.RunID+s.Started.String()] {
+			to.states[n.node+s.RunID+s.Started.String()] = seq
+			to.peerState(s)
+		}
+	})
+}
+
+// Call implements network.
+func (n *testNode) Call(ctx context.Context, node, method string, body []byte) ([]byte, error) {
+	n.w.mu.Lock()
+	to := n.w.nodes[node]
+	n.w.mu.Unlock()
+	if to == nil || n.isCut() || to.isCut() {
+		return nil, errors.New("unreachable")
+	}
+	return (&peers{api: to.api, ctx: context.Background()}).Call(ctx, n.node, method, body)
+}
+
+// RTT implements network.
+func (n *testNode) RTT() map[string]time.Duration { return nil }
+
+// fakeAddresses tells the world who has what, and fails the test when two nodes have the same.
+type fakeAddresses struct {
+	n *testNode
+
+	mu       sync.Mutex
+	calls    []string
+	openErr  error
+	openTook time.Duration
+	shutErr  error
+	squatter net.HardwareAddr // answers probes
+	groups   []vip.Group      // of the last Reconfigure
+}
+
+func (f *fakeAddresses) note(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.calls = append(f.calls, fmt.Sprintf(format, args...))
+}
+
+// said returns the calls since the last time.
+func (f *fakeAddresses) said() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	defer func() { f.calls = nil }()
+	return f.calls
+}
+
+func (f *fakeAddresses) Open(group string, deadline time.Duration) error {
+	f.mu.Lock()
+	err, took := f.openErr, f.openTook
+	f.mu.Unlock()
+	f.note("open %s", group)
+	time.Sleep(took)
+	if err != nil {
+		return err
+	}
+	return f.hold(group, deadline)
+}
+
+func (f *fakeAddresses) Renew(group string, deadline time.Duration) error {
+	return f.hold(group, deadline)
+}
+
+func (f *fakeAddresses) hold(group string, deadline time.Duration) error {
+	for _, other := range f.n.w.holders(group) {
+		if other != f.n.node {
+			f.n.w.t.Errorf("%s opens %s while %s has it", f.n.node, group, other)
+		}
+	}
+	w := f.n.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.open[group] == nil {
+		w.open[group] = make(map[string]time.Duration)
+	}
+	w.open[group][f.n.node] = deadline
+	return nil
+}
+
+func (f *fakeAddresses) Shut(group, reason string) error {
+	f.note("shut %s: %s", group, reason)
+	f.mu.Lock()
+	err := f.shutErr
+	f.mu.Unlock()
+	f.n.w.mu.Lock()
+	defer f.n.w.mu.Unlock()
+	delete(f.n.w.open[group], f.n.node)
+	return err
+}
+
+func (f *fakeAddresses) Reannounce(group string) { f.note("reannounce %s", group) }
+func (f *fakeAddresses) Defend(group string)     { f.note("defend %s", group) }
+
+func (f *fakeAddresses) Probe(ctx context.Context, group string) ([]vip.Claim, error) {
+	f.mu.Lock()
+	mac := f.squatter
+	f.mu.Unlock()
+	if mac == nil {
+		<-ctx.Done() // silence is known when the time is over
+		return nil, nil
+	}
+	return []vip.Claim{{Addr: netip.MustParseAddr("10.0.0.50"), MAC: mac}}, nil
+}
+
+func (f *fakeAddresses) Holding(group string) []netip.Addr {
+	if slices.Contains(f.n.w.holders(group), f.n.node) {
+		return []netip.Addr{netip.MustParseAddr("10.0.0.50")}
+	}
+	return nil
+}
+
+// Reconfigure shuts what is gone, as the real one does.
+func (f *fakeAddresses) Reconfigure(groups []vip.Group) error {
+	f.note("reconfigure")
+	f.mu.Lock()
+	old := f.groups
+	f.groups = groups
+	f.mu.Unlock()
+	if old == nil {
+		old = vipGroups(f.n.cfg, f.n.node)
+	}
+	for _, g := range old {
+		if !slices.ContainsFunc(groups, func(h vip.Group) bool { return h.Name == g.Name }) {
+			if err := f.Shut(g.Name, "removed"); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+var (
+	_ addresses = (*fakeAddresses)(nil)
+	_ network   = (*testNode)(nil)
+)
