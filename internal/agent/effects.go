@@ -118,10 +118,10 @@ func (l *loop) openPending() {
 }
 
 func (l *loop) openNow(g *groupRun, e lease.Open) {
+	l.dirty = true
 	if err := l.addrs.Open(e.Group, time.Duration(e.Until)); err != nil {
 		l.log.Error("cannot open the group", "group", e.Group, "error", err)
 		g.openErr, g.openErrUntil = "cannot add the addresses: "+err.Error(), time.Now().Add(openRetry)
-		l.dirty = true
 		l.machine.Release(l.now(), e.Group, lease.ReasonReleased)
 		return
 	}

@@ -2,11 +2,8 @@ package agent
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,7 +16,6 @@ import (
 	"github.com/hbagent/hbagent/pkg/checks"
 	"github.com/hbagent/hbagent/pkg/cluster"
 	"github.com/hbagent/hbagent/pkg/lease"
-	"github.com/hbagent/hbagent/pkg/vip"
 )
 
 // The tests of the loop run three of them in a testing/synctest bubble, connected by an in-memory network, over
@@ -112,6 +108,10 @@ type testNode struct {
 	jump  time.Duration // how far this node's clocks are ahead
 	slept time.Duration // part of jump that CLOCK_MONOTONIC did not see
 	cut   bool          // from every other node
+
+	freshFailure string              // of a check that is run by hand
+	onCall       func(method string) // sees every call to this node before it is answered,
+	onAnswer     func(method string) // and after
 }
 
 func newWorld(t *testing.T, text string) *world {
@@ -151,7 +151,8 @@ func (w *world) boot(name string) *testNode {
 	n.stop = stop
 	n.hooks = newHooks(ctx, log, n.history)
 	n.api = &api{loop: n.loop, log: log}
-	if n.api.runner, err = checks.NewRunner(checkSpecs(cfg, name), func(checks.State) {}, checks.Options{New: neverRun}); err != nil {
+	fake := func(checks.Spec, checks.Options) (checks.Checker, error) { return (*freshCheck)(n), nil }
+	if n.api.runner, err = checks.NewRunner(checkSpecs(cfg, name), func(checks.State) {}, checks.Options{New: fake}); err != nil {
 		w.t.Fatal(err)
 	}
 	w.mu.Lock()
@@ -166,12 +167,14 @@ func (w *world) boot(name string) *testNode {
 	return n
 }
 
-// neverRun makes checkers whose answer is always yes: the tests tell the loop of the states themselves.
-func neverRun(checks.Spec, checks.Options) (checks.Checker, error) { return yes{}, nil }
+// freshCheck answers a check that is run by hand; the tests tell the loop of the states themselves.
+type freshCheck testNode
 
-type yes struct{}
-
-func (yes) Check(context.Context) checks.Result { return checks.Result{OK: true} }
+func (n *freshCheck) Check(context.Context) checks.Result {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return checks.Result{OK: n.freshFailure == "", Message: n.freshFailure}
+}
 
 // bootAll starts three agents whose checks pass.
 func (w *world) bootAll() (web1, web2, db1 *testNode) {
@@ -342,6 +345,13 @@ func (n *testNode) isolate(cut bool) {
 	synctest.Wait()
 }
 
+// unplug cuts a node off before anybody notices.
+func (n *testNode) unplug() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut = true
+}
+
 // events returns what this node's history has of a kind, as "from>to: reason".
 func (n *testNode) events(kind string) []string {
 	var out []string
@@ -352,167 +362,3 @@ func (n *testNode) events(kind string) []string {
 	}
 	return out
 }
-
-// SendLease implements network.
-func (n *testNode) SendLease(node string, payload []byte) error {
-	n.w.mu.Lock()
-	to := n.w.nodes[node]
-	n.w.mu.Unlock()
-	if to != nil && !n.isCut() && !to.isCut() {
-		to.leaseMessage(slices.Clone(payload))
-	}
-	return nil
-}
-
-// Publish implements network.
-func (n *testNode) Publish(s cluster.NodeState) error {
-	n.seq++
-	for _, other := range n.w.others(n) {
-		n.deliver(other, s, n.seq)
-	}
-	return nil
-}
-
-// deliver brings a state to another node, unless a newer one was quicker.
-func (n *testNode) deliver(to *testNode, s cluster.NodeState, seq uint64) {
-	s.Node, s.Seq = n.node, seq
-	if s.RunID == "" || n.isCut() || to.isCut() {
-		return
-	}
-	go to.tell(func() {
-		if seq > to.states[n.node+s.RunID+s.Started.String()] {
-			to.states[n.node+s.RunID+s.Started.String()] = seq
-			to.peerState(s)
-		}
-	})
-}
-
-// Call implements network.
-func (n *testNode) Call(ctx context.Context, node, method string, body []byte) ([]byte, error) {
-	n.w.mu.Lock()
-	to := n.w.nodes[node]
-	n.w.mu.Unlock()
-	if to == nil || n.isCut() || to.isCut() {
-		return nil, errors.New("unreachable")
-	}
-	return (&peers{api: to.api, ctx: context.Background()}).Call(ctx, n.node, method, body)
-}
-
-// RTT implements network.
-func (n *testNode) RTT() map[string]time.Duration { return nil }
-
-// fakeAddresses tells the world who has what, and fails the test when two nodes have the same.
-type fakeAddresses struct {
-	n *testNode
-
-	mu       sync.Mutex
-	calls    []string
-	openErr  error
-	openTook time.Duration
-	shutErr  error
-	squatter net.HardwareAddr // answers probes
-	groups   []vip.Group      // of the last Reconfigure
-}
-
-func (f *fakeAddresses) note(format string, args ...any) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.calls = append(f.calls, fmt.Sprintf(format, args...))
-}
-
-// said returns the calls since the last time.
-func (f *fakeAddresses) said() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	defer func() { f.calls = nil }()
-	return f.calls
-}
-
-func (f *fakeAddresses) Open(group string, deadline time.Duration) error {
-	f.mu.Lock()
-	err, took := f.openErr, f.openTook
-	f.mu.Unlock()
-	f.note("open %s", group)
-	time.Sleep(took)
-	if err != nil {
-		return err
-	}
-	return f.hold(group, deadline)
-}
-
-func (f *fakeAddresses) Renew(group string, deadline time.Duration) error {
-	return f.hold(group, deadline)
-}
-
-func (f *fakeAddresses) hold(group string, deadline time.Duration) error {
-	for _, other := range f.n.w.holders(group) {
-		if other != f.n.node {
-			f.n.w.t.Errorf("%s opens %s while %s has it", f.n.node, group, other)
-		}
-	}
-	w := f.n.w
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.open[group] == nil {
-		w.open[group] = make(map[string]time.Duration)
-	}
-	w.open[group][f.n.node] = deadline
-	return nil
-}
-
-func (f *fakeAddresses) Shut(group, reason string) error {
-	f.note("shut %s: %s", group, reason)
-	f.mu.Lock()
-	err := f.shutErr
-	f.mu.Unlock()
-	f.n.w.mu.Lock()
-	defer f.n.w.mu.Unlock()
-	delete(f.n.w.open[group], f.n.node)
-	return err
-}
-
-func (f *fakeAddresses) Reannounce(group string) { f.note("reannounce %s", group) }
-func (f *fakeAddresses) Defend(group string)     { f.note("defend %s", group) }
-
-func (f *fakeAddresses) Probe(ctx context.Context, group string) ([]vip.Claim, error) {
-	f.mu.Lock()
-	mac := f.squatter
-	f.mu.Unlock()
-	if mac == nil {
-		<-ctx.Done() // silence is known when the time is over
-		return nil, nil
-	}
-	return []vip.Claim{{Addr: netip.MustParseAddr("10.0.0.50"), MAC: mac}}, nil
-}
-
-func (f *fakeAddresses) Holding(group string) []netip.Addr {
-	if slices.Contains(f.n.w.holders(group), f.n.node) {
-		return []netip.Addr{netip.MustParseAddr("10.0.0.50")}
-	}
-	return nil
-}
-
-// Reconfigure shuts what is gone, as the real one does.
-func (f *fakeAddresses) Reconfigure(groups []vip.Group) error {
-	f.note("reconfigure")
-	f.mu.Lock()
-	old := f.groups
-	f.groups = groups
-	f.mu.Unlock()
-	if old == nil {
-		old = vipGroups(f.n.cfg, f.n.node)
-	}
-	for _, g := range old {
-		if !slices.ContainsFunc(groups, func(h vip.Group) bool { return h.Name == g.Name }) {
-			if err := f.Shut(g.Name, "removed"); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-var (
-	_ addresses = (*fakeAddresses)(nil)
-	_ network   = (*testNode)(nil)
-)

@@ -121,6 +121,14 @@ func (r said) wants(t testing.TB, code int, phrases ...string) {
 	}
 }
 
+// failure is nil if the command succeeded.
+func (r said) failure() error {
+	if r.code == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: exit code %d: %s", r.command, r.code, r.all)
+}
+
 // events reads the history that a node has recorded since a moment.
 func (s *site) events(t testing.TB, node string, since time.Time) []control.Event {
 	t.Helper()
@@ -215,6 +223,23 @@ func groupOf(st control.Status, name string) control.Group {
 		}
 	}
 	return control.Group{}
+}
+
+// waitLog waits until the agent of a node has logged all of these phrases in one line.
+func waitLog(t testing.TB, n *lab.Node, phrases ...string) {
+	t.Helper()
+	eventually(t, func(context.Context) error {
+		for line := range strings.Lines(agentLog(n)) {
+			all := true
+			for _, p := range phrases {
+				all = all && strings.Contains(line, p)
+			}
+			if all {
+				return nil
+			}
+		}
+		return fmt.Errorf("the agent of %s has not logged %q", n.Name, phrases)
+	})
 }
 
 // agentLog is everything the agents of a node have said.

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"os"
 	"strings"
@@ -164,6 +165,16 @@ func (s *site) startAgents(t *testing.T) {
 	must(t, s.client.WaitAnswer(ctx, time.Now(), "web1"))
 }
 
+// needFaults skips the test where the switch cannot lose frames.
+func (s *site) needFaults(t *testing.T) {
+	t.Helper()
+	if err := s.Heal(t.Context()); errors.Is(err, lab.ErrNoNft) {
+		labtest.Skip(t, "the nft program: apt install nftables")
+	} else {
+		must(t, err)
+	}
+}
+
 // boot brings a machine back that had lost its power, with its servers and its agent.
 func (s *site) boot(ctx context.Context, name string) error {
 	n := s.Node(name)
@@ -199,7 +210,7 @@ func (s *site) moves(t *testing.T, to string, promise time.Duration, deed func(c
 func (s *site) stays(t *testing.T, at string, deed func(context.Context) error) {
 	t.Helper()
 	ctx, began := within(t), time.Now()
-	before, err := s.Node("db1").Group(ctx, "web")
+	before, err := s.Node(at).Group(ctx, "web")
 	must(t, err)
 	must(t, deed(ctx))
 	pass(t, calm)
@@ -209,7 +220,7 @@ func (s *site) stays(t *testing.T, at string, deed func(context.Context) error) 
 			t.Errorf("the address had to stay at %s, and was at %v at %s", at, c.Nodes, clock(c.At))
 		}
 	}
-	after, err := s.Node("db1").Group(ctx, "web")
+	after, err := s.Node(at).Group(ctx, "web")
 	must(t, err)
 	if before.Owner != at || after.Owner != at || after.Epoch != before.Epoch {
 		t.Errorf("owner %q epoch %d, then owner %q epoch %d: want %s and the same epoch", before.Owner, before.Epoch, after.Owner, after.Epoch, at)

@@ -31,8 +31,6 @@ func (h *host) breakConfig(cfg *lease.Config) {
 		}
 	case VisibleQuorum:
 		cfg.Voters = []string{h.name, h.w.names[(h.i+1)%len(h.w.names)]}
-	case StaleIncarnation:
-		cfg.Incarnation = 1
 	}
 }
 

@@ -46,19 +46,18 @@ type Breakage string
 
 // The breakages. Each is made on the driver's side: pkg/lease stays as it is.
 const (
-	None             Breakage = ""
-	NoQuarantine     Breakage = "a booted voter grants at once"
-	PromisesLost     Breakage = "a restarted voter has forgotten its promises"
-	RecordStale      Breakage = "a restart reads an old record"
-	PersistLate      Breakage = "the record is written after the messages have left"
-	CountFromReply   Breakage = "validity is counted from the reply"
-	ShutAfterSend    Breakage = "the gate shuts after the messages have left"
-	VisibleQuorum    Breakage = "quorum of the visible nodes"
-	NegativeMargin   Breakage = "gates stay open a little longer than the lease"
-	NoGate           Breakage = "the gate does not shut by itself"
-	WildClocks       Breakage = "clocks differ by more than the margin"
-	ShutIgnored      Breakage = "the gate ignores being shut"
-	StaleIncarnation Breakage = "sequence numbers start anew after a restart"
+	None           Breakage = ""
+	NoQuarantine   Breakage = "a booted voter grants at once"
+	PromisesLost   Breakage = "a restarted voter has forgotten its promises"
+	RecordStale    Breakage = "a restart reads an old record"
+	PersistLate    Breakage = "the record is written after the messages have left"
+	CountFromReply Breakage = "validity is counted from the reply"
+	ShutAfterSend  Breakage = "the gate shuts after the messages have left"
+	VisibleQuorum  Breakage = "quorum of the visible nodes"
+	NegativeMargin Breakage = "gates stay open a little longer than the lease"
+	NoGate         Breakage = "the gate does not shut by itself"
+	WildClocks     Breakage = "clocks differ by more than the margin"
+	ShutIgnored    Breakage = "the gate ignores being shut"
 )
 
 // Report tells what a run did.
@@ -111,29 +110,6 @@ func drawOptions(rng *rand.Rand, o Options) Options {
 		o.Last = 120
 	}
 	return o
-}
-
-// drawFaults chooses a mix. Each run knows a few kinds of faults only: with all
-// of them at once, none gets far (Groce et al., "Swarm Testing", ISSTA 2012).
-func drawFaults(rng *rand.Rand) Faults {
-	some := func(x float64) float64 {
-		if y := rng.Float64() * x; rng.IntN(2) == 0 {
-			return y
-		}
-		return 0
-	}
-	f := Faults{
-		Every: 0.1 + 2*rng.ExpFloat64(), Burst: some(0.8), Drop: some(0.7), Dup: some(0.3), Slow: some(0.4), SlowMax: 0.1 + rng.Float64()*4,
-		Stall: some(0.3), StallMax: some(1.5), Fatal: some(0.3), Drift: rng.Int64N(20_000), Wall: []int64{0, 1, 30, 3600}[rng.IntN(4)],
-		Unseen: rng.Float64(), Strict: rng.IntN(2) == 0,
-	}
-	for range 2 + rng.IntN(7) {
-		f.Weight[rng.IntN(int(faultKinds))] += 1 + rng.IntN(5)
-	}
-	// What is broken must get well again, or all worlds end the same way.
-	f.Weight[healNetwork] += 1 + (f.Weight[cutOneWay]+f.Weight[cutBothWays]+f.Weight[isolateHost]+f.Weight[splitHosts])*(1+rng.IntN(3))/3
-	f.Weight[regainHealth] += 1 + 2*f.Weight[failHealth]
-	return f
 }
 
 func (o Options) validate() error {

@@ -88,6 +88,7 @@ type logMeaning struct {
 var logMeanings = []logMeaning{
 	{contains: "failed to join "}, // the joiner has the error itself
 	{contains: "ignoring alive message for "},
+	{contains: "Refuting "}, // this node, restarted or late, puts right what others say of it
 	{contains: "no installed keys could decrypt", kind: WrongKey},
 	{contains: "Decrypt packet failed", kind: WrongKey},
 	{contains: "encryption is configured but remote state is not encrypted", kind: WrongKey},

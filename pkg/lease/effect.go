@@ -101,6 +101,8 @@ type PromiseRecord struct {
 	RunID   RunID  `json:"run_id,omitempty"`
 	Epoch   Epoch  `json:"epoch,omitempty"`
 	Highest Epoch  `json:"highest"`
+	// Incarnation is that of the holder's last request.
+	Incarnation uint64 `json:"incarnation,omitempty"`
 }
 
 // HoldRecord is a lease that this node held.

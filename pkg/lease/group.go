@@ -306,7 +306,7 @@ func (m *Machine) record() Record {
 		r.Quarantine, r.RenewOnly = m.voter.quarantineUntil, m.voter.renewOnlyUntil
 		for _, name := range slices.Sorted(maps.Keys(m.voter.groups)) {
 			p := m.voter.groups[name]
-			r.Promises = append(r.Promises, PromiseRecord{Group: name, Holder: p.holder, RunID: p.run, Epoch: p.epoch, Highest: p.highest})
+			r.Promises = append(r.Promises, PromiseRecord{Group: name, Holder: p.holder, RunID: p.run, Epoch: p.epoch, Highest: p.highest, Incarnation: p.inc})
 		}
 	}
 	return r

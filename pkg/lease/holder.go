@@ -105,6 +105,8 @@ func (m *Machine) Paused(now Time, reverted bool) {
 func (m *Machine) resume(now Time) {
 	for _, h := range m.cfg.Record.Holds {
 		if g := m.groups[h.Group]; g != nil {
+			// The ticket by which it was won may still be repeated.
+			g.won = h.Epoch
 			m.begin(now, g, phaseConfirming, h.Epoch, CauseResume)
 		}
 	}

@@ -119,15 +119,32 @@ func (m *Machine) repeatRelease(now Time, name string, epoch Epoch) {
 	for _, v := range m.cfg.Voters {
 		entries[v] = []Entry{{Group: name, Kind: KindRelease, Epoch: epoch}}
 	}
-	m.repeats = append(m.repeats, repeat{
+	m.addRepeat(repeat{
 		at: now.Boot.Add(m.cfg.TTL / transferDivisor), left: releaseRepeats, group: name, epoch: epoch, entries: entries,
 	})
+}
+
+// addRepeat makes room by forgetting the group's oldest: peers' tickets may ask
+// for releases faster than they are said, and must not fill the memory.
+func (m *Machine) addRepeat(r repeat) {
+	same := func(o repeat) bool { return o.group == r.group }
+	n := 0
+	for _, o := range m.repeats {
+		if same(o) {
+			n++
+		}
+	}
+	if n >= maxRepeats {
+		i := slices.IndexFunc(m.repeats, same)
+		m.repeats = slices.Delete(m.repeats, i, i+1)
+	}
+	m.repeats = append(m.repeats, r)
 }
 
 // say sends the entries now and again every ttl/50.
 func (m *Machine) say(now Time, r repeat) {
 	r.at = now.Boot
-	m.repeats = append(m.repeats, r)
+	m.addRepeat(r)
 	m.repeatTick(now)
 }
 

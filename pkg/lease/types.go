@@ -71,6 +71,7 @@ const (
 
 	releaseRepeats  = 2  // a lost release costs the cluster one ttl; two repeats make that rare
 	transferRepeats = 20 // bounded by ttl/50 * 20 = 0.4 ttl
+	maxRepeats      = 4  // under way at once for a group: the newest are what matters
 
 	// sequenceMemory is how long a voter remembers the last sequence of a
 	// silent node. No datagram lives that long (RFC 791 allows 255 s in

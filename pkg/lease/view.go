@@ -68,7 +68,7 @@ func (m *Machine) Check() {
 		assert(len(g.valid) <= len(m.voters)+1, 5, "%s counts %d voters", name, len(g.valid))
 	}
 	assert(claims == m.holding, 1, "%d claims, %d counted", claims, m.holding)
-	assert(len(m.repeats) <= 4*len(m.groups)+4, 5, "%d repeats", len(m.repeats))
+	assert(len(m.repeats) <= maxRepeats*MaxGroups, 5, "%d repeats", len(m.repeats))
 	if m.voter == nil {
 		return
 	}

@@ -22,6 +22,7 @@ type promise struct {
 	holder   string // empty: free
 	run      RunID
 	epoch    Epoch
+	inc      uint64 // incarnation of the holder's last request; 0: none yet
 	deadline Instant
 	freed    Instant // when it was last released
 	proven   bool    // the holder has shown that a majority promised the same
@@ -97,6 +98,9 @@ func (v *voter) request(now Instant, m *Message, e *Entry) Entry {
 		}
 	}
 	v.promise(p, m.From, m.RunID, e.Epoch)
+	if p.inc != m.Seq.Incarnation {
+		p.inc, v.changed = m.Seq.Incarnation, true
+	}
 	p.deadline = now.Add(v.ttl)
 	p.proven = p.proven || e.Valid
 	return Entry{Group: e.Group, Kind: KindGrant, Epoch: e.Epoch, Ref: m.Seq}
@@ -108,7 +112,7 @@ func (v *voter) promise(p *promise, node string, run RunID, epoch Epoch) {
 	if p.is(node, run, epoch) {
 		return
 	}
-	p.holder, p.run, p.epoch, p.proven = node, run, epoch, false
+	p.holder, p.run, p.epoch, p.inc, p.proven = node, run, epoch, 0, false
 	p.highest = max(p.highest, epoch)
 	v.changed = true
 }
@@ -125,19 +129,21 @@ func (p *promise) refuse(now Instant, m *Message, e *Entry, why Reason, left tim
 }
 
 // release frees a group that the sender holds. The memory of the epoch stays.
+// What an earlier run of the agent said does not count: a voter that restarted
+// in between has no sequence to hold it against, and the run id is the same.
 func (v *voter) release(now Instant, m *Message, e *Entry) {
 	p := v.group(e.Group)
-	if !p.is(m.From, m.RunID, e.Epoch) {
+	if !p.is(m.From, m.RunID, e.Epoch) || m.Seq.Incarnation < p.inc {
 		return
 	}
-	p.holder, p.run, p.epoch, p.deadline, p.freed = "", 0, 0, 0, now
+	p.holder, p.run, p.epoch, p.inc, p.deadline, p.freed = "", 0, 0, 0, 0, now
 	v.changed = true
 }
 
 // transfer moves the promise of the sender to another node at a higher epoch.
 func (v *voter) transfer(now Instant, m *Message, e *Entry) {
 	p := v.group(e.Group)
-	if now < v.quarantineUntil || !p.is(m.From, m.RunID, e.Epoch) || e.ToEpoch <= p.highest {
+	if now < v.quarantineUntil || !p.is(m.From, m.RunID, e.Epoch) || m.Seq.Incarnation < p.inc || e.ToEpoch <= p.highest {
 		return
 	}
 	v.promise(p, e.To, e.ToRun, e.ToEpoch)
@@ -155,7 +161,7 @@ func (v *voter) restore(now Instant, r *Record) {
 		p := v.group(pr.Group)
 		p.highest = pr.Highest
 		if pr.Holder != "" {
-			p.holder, p.run, p.epoch, p.deadline = pr.Holder, pr.RunID, pr.Epoch, deadline
+			p.holder, p.run, p.epoch, p.inc, p.deadline = pr.Holder, pr.RunID, pr.Epoch, pr.Incarnation, deadline
 			p.proven = true
 		}
 	}

@@ -1,0 +1,233 @@
+package agent
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hbagent/hbagent/internal/control"
+)
+
+func openTestHistory(t *testing.T, path string) *history {
+	t.Helper()
+	h, err := openHistory(path, "web1", testLogger(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.close)
+	return h
+}
+
+func reasons(events []control.Event) (out []string) {
+	for _, e := range events {
+		out = append(out, e.Reason)
+	}
+	return out
+}
+
+func TestHistorySurvivesARestart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.jsonl")
+	h := openTestHistory(t, path)
+	h.add(control.Event{Kind: kindAgent, Reason: "started"})
+	h.add(control.Event{Kind: kindOwner, Group: "web", To: "web1", Reason: "nobody had it", Epoch: 7})
+	before := h.since(time.Time{}, 0)
+	h.close()
+	h.close() // harmless
+	h.add(control.Event{Kind: kindAgent, Reason: "too late for the disk"})
+	diff(t, "node", before[1].Node, "web1")
+
+	h = openTestHistory(t, path)
+	diff(t, "events", h.since(time.Time{}, 0), before)
+}
+
+func TestHistorySkipsDamage(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.jsonl")
+	line := func(reason string) string {
+		b, err := json.Marshal(control.Event{At: noon, Kind: kindAgent, Reason: reason})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	torn := line("torn")
+	text := line("first") + "\n" + "\x00\x00\x00\n{}\n[1]\n\n" + line("second") + "\n" + torn[:len(torn)/2]
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := openTestHistory(t, path)
+	diff(t, "events", reasons(h.since(time.Time{}, 0)), []string{"first", "second"})
+	h.add(control.Event{Kind: kindAgent, Reason: "third"})
+	h.close()
+	h = openTestHistory(t, path)
+	diff(t, "events after a torn line", reasons(h.since(time.Time{}, 0)), []string{"first", "second", "third"})
+}
+
+func TestHistoryIsBounded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.jsonl")
+	h := openTestHistory(t, path)
+	fill := strings.Repeat("x", 400)
+	const n = 3 * historyKeep
+	for i := range n {
+		h.add(control.Event{Kind: kindAgent, Reason: fmt.Sprint(i), Detail: fill})
+		if i%(historyQueue/2) == 0 {
+			h.drained(t)
+		}
+	}
+	diff(t, "in memory", len(h.since(time.Time{}, 0)), historyKeep)
+	h.close()
+	diff(t, "problem", h.problem(), "")
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(b) > historyFileMax+1000 || len(b) < historyFileMax/4 {
+		t.Errorf("the file has %d bytes", len(b))
+	}
+	h = openTestHistory(t, path)
+	events := h.since(time.Time{}, 0)
+	for i, e := range events {
+		if want := fmt.Sprint(n - len(events) + i); e.Reason != want {
+			t.Fatalf("event %d of %d is %s, want %s: one is lost, or twice there", i, len(events), e.Reason, want)
+		}
+	}
+	if _, err := os.Stat(path + ".tmp"); err == nil {
+		t.Error("the temporary file is left")
+	}
+}
+
+// drained waits until every event is on disk.
+func (h *history) drained(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); len(h.lines) > 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("the history is not written")
+		}
+		time.Sleep(time.Millisecond) // no event tells of it
+	}
+}
+
+func TestHistoryOfHugeEvents(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.jsonl")
+	h := openTestHistory(t, path)
+	h.add(control.Event{Kind: kindAgent, Reason: "small"})
+	h.add(control.Event{Kind: kindAgent, Reason: "huge", Detail: strings.Repeat("x", historyFileMax)})
+	h.drained(t)
+	h.add(control.Event{Kind: kindAgent, Reason: "next"})
+	h.close()
+	h = openTestHistory(t, path)
+	diff(t, "events", reasons(h.since(time.Time{}, 0)), []string{"next"})
+}
+
+func TestHistoryWithoutADisk(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "events.jsonl")
+	h := openTestHistory(t, path)
+	// Rewriting fails, as on a full disk.
+	if err := os.Mkdir(path+".tmp", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 8 {
+		h.add(control.Event{Kind: kindAgent, Detail: strings.Repeat("x", historyFileMax/4)})
+	}
+	<-h.done
+	h.add(control.Event{Kind: kindAgent, Reason: "the last"})
+	events := h.since(time.Time{}, 1)
+	diff(t, "newest", reasons(events), []string{"the last"})
+	if !strings.Contains(h.problem(), "kept in memory only") {
+		t.Errorf("problem %q", h.problem())
+	}
+	if _, err := openHistory(filepath.Join(dir, "missing", "events"), "web1", testLogger(t)); err == nil {
+		t.Error("a state directory that is missing is no error")
+	}
+}
+
+func TestHistoryDoesNotWaitForTheDisk(t *testing.T) {
+	h := &history{lines: make(chan []byte, 2), log: testLogger(t)} // nobody writes
+	for range 5 {
+		h.add(control.Event{Kind: kindAgent})
+	}
+	diff(t, "problem", h.problem(), "the disk is too slow for the history: 3 events are in memory only")
+	diff(t, "in memory", len(h.since(time.Time{}, 0)), 5)
+	diff(t, "taken back for a rewrite", len(h.unwritten()), 5)
+	diff(t, "problem after it", h.problem(), "")
+	diff(t, "waiting after it", len(h.lines), 0)
+}
+
+func TestHistorySince(t *testing.T) {
+	at := func(s int, reason string) control.Event {
+		return control.Event{At: noon.Add(time.Duration(s) * time.Second), Reason: reason}
+	}
+	h := &history{events: []control.Event{at(1, "a"), at(2, "b"), at(9, "c"), at(3, "d: the clock went back"), at(4, "e")}}
+	for _, tt := range []struct {
+		since time.Time
+		limit int
+		want  []string
+	}{
+		{time.Time{}, 0, []string{"a", "b", "c", "d: the clock went back", "e"}},
+		{noon.Add(2 * time.Second), 0, []string{"b", "c", "d: the clock went back", "e"}},
+		{noon.Add(5 * time.Second), 0, []string{"c", "d: the clock went back", "e"}},
+		{noon, 2, []string{"d: the clock went back", "e"}},
+		{noon.Add(time.Hour), 0, nil},
+	} {
+		diff(t, fmt.Sprint(tt.since, tt.limit), reasons(h.since(tt.since, tt.limit)), tt.want)
+	}
+}
+
+func TestHistorySubscribers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := openTestHistory(t, filepath.Join(t.TempDir(), "events.jsonl"))
+		slow, _ := h.subscribe()
+		quick, cancel := h.subscribe()
+		var got []string
+		done := make(chan struct{})
+		go func() {
+			for e := range quick {
+				got = append(got, e.Reason)
+			}
+			close(done)
+		}()
+		var want []string
+		for i := range subscriberQueue + 1 {
+			h.add(control.Event{Kind: kindAgent, Reason: fmt.Sprint(i)})
+			want = append(want, fmt.Sprint(i))
+			synctest.Wait()
+		}
+		n := 0
+		for range slow { // it ends, and what it got is without a gap
+			n++
+		}
+		diff(t, "the slow one got", n, subscriberQueue)
+		cancel()
+		cancel()
+		<-done
+		diff(t, "the quick one got", got, want)
+
+		last, _ := h.subscribe()
+		h.close()
+		if _, open := <-last; open {
+			t.Error("the end of the agent does not end the stream")
+		}
+		late, _ := h.subscribe()
+		if _, open := <-late; open {
+			t.Error("a stream of an agent that has ended does not end")
+		}
+	})
+}
+
+func TestHistoryIsJSONLines(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.jsonl")
+	h := openTestHistory(t, path)
+	h.add(control.Event{Kind: kindHook, Reason: "two\nlines"})
+	h.close()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "lines", bytes.Count(b, []byte("\n")), 1)
+}

@@ -1,0 +1,242 @@
+package agent
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/pkg/checks"
+)
+
+// reload gives a node another config file and has it read.
+func (n *testNode) reload(t *testing.T, text string, force bool) (control.ReloadResult, error) {
+	t.Helper()
+	path := filepath.Join(n.w.dir, n.node+".toml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a := &agent{opts: Options{ConfigFile: path, Node: n.node}, loop: n.loop, log: n.log, runner: n.api.runner}
+	res, err := a.reload(t.Context(), force)
+	synctest.Wait()
+	return res, err
+}
+
+func TestReloadChangesNothing(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		code       control.Code
+		restart    []string
+	}{
+		{"the same", testConfig, "", nil},
+		{"not valid", "[cluster]\nnmae = \"shop\"\n", control.CodeInvalid, nil},
+		{"ttl", edited(t, `ttl = "1s"`, `ttl = "2s"`), "", []string{"lease: ttl 1s -> 2s"}},
+		{"another voter, the same generation", edited(t, `address = "10.0.0.13"`, "address = \"10.0.0.13\"\nvoter = false"), control.CodeInvalid, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, web1, _, _ := settled(t, testConfig)
+				web1.addrs.said()
+				res, err := web1.reload(t, tt.text, false)
+				var e *control.Error
+				if errors.As(err, &e); (e == nil) != (tt.code == "") || e != nil && e.Code != tt.code {
+					t.Fatalf("error %v, want code %q", err, tt.code)
+				}
+				if err == nil {
+					diff(t, "needs a restart", res.NeedsRestart, tt.restart)
+					diff(t, "changed", res.Changed, []string(nil))
+				}
+				diff(t, "calls", web1.addrs.said(), []string(nil))
+				w.wait(2 * testTTL)
+				w.owned("web1")
+			})
+		})
+	}
+}
+
+func TestReloadKeepsTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, _, _ := settled(t, testConfig)
+		web1.addrs.said()
+		res, err := web1.reload(t, edited(t, `hold = "10s"`, `hold = "5s"`), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		diff(t, "changed", res.Changed, []string{"group web: hold 10s -> 5s"})
+		w.wait(2 * testTTL)
+		w.owned("web1")
+		diff(t, "calls", web1.addrs.said(), []string{"reconfigure"})
+		web1.look(func() { diff(t, "hold", web1.groups["web"].cfg.Hold, 5*time.Second) })
+		if !slices.ContainsFunc(web1.events(kindConfig), func(s string) bool { return s == ">: reloaded" }) {
+			t.Errorf("the history does not tell of it")
+		}
+	})
+}
+
+func TestReloadTakesTheGroupFromThisNode(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, web2, db1 := settled(t, testConfig)
+		web1.addrs.said()
+		text := edited(t, `nodes = ["web1", "web2"]
+checks`, `nodes = ["web2"]
+checks`)
+		for _, n := range []*testNode{web2, db1, web1} {
+			if _, err := n.reload(t, text, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.owned("web2")
+		diff(t, "calls", web1.addrs.said(), []string{"reconfigure", "shut web: removed", "shut web: transferred"})
+		diff(t, "owners", db1.events(kindOwner)[1:], []string{"web1>web2: the config of web1 no longer lists it for web"})
+		diff(t, "states on web1", web1.events(kindState)[1:], []string{"active>standby: not among the group's nodes"})
+	})
+}
+
+func TestReloadRemovesAndAddsGroups(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, web2, db1 := settled(t, testConfig)
+		for _, n := range []*testNode{web1, web2, db1} {
+			if _, err := n.reload(t, edited(t, "name = \"web\"\naddresses = [\"10.0.0.50/24\"]", "name = \"www\"\naddresses = [\"10.0.0.51/24\"]"), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.wait(testTTL)
+		diff(t, "holders of web", w.holders("web"), []string(nil))
+		diff(t, "holders of www", len(w.holders("www")), 1) // whichever asked first when a quorum knew it
+		for _, n := range []*testNode{web1, web2, db1} {
+			n.look(func() {
+				diff(t, "groups", n.order, []string{"www"})
+				for name, p := range n.peers {
+					if _, old := p.fit["web"]; old {
+						t.Errorf("%s still knows how fit %s is for web", n.node, name)
+					}
+				}
+			})
+		}
+	})
+}
+
+func TestReloadWhileTheGroupMoves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, when := range []string{methodPrepare, methodAwaitOpen} {
+			_, web1, web2, _ := settled(t, testConfig)
+			web2.onAnswer = func(method string) {
+				if method == when {
+					if _, err := web1.reload(t, edited(t, "name = \"web\"\naddresses", "name = \"www\"\naddresses"), false); err != nil {
+						t.Error(err)
+					}
+				}
+			}
+			res, _ := switchover(t, web1, control.SwitchoverRequest{Group: "web"})
+			want := control.OutcomeMoved
+			if when == methodPrepare {
+				want = control.OutcomeRefused
+			}
+			diff(t, "outcome", res.Outcome, want)
+			web1.look(func() {}) // it is still there
+		}
+	})
+}
+
+func TestReloadMakesACheckRequired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, web2, _ := settled(t, edited(t, `interval = "1s"`, "interval = \"1s\"\nrequired = false"))
+		web1.look(func() {
+			web1.checkChanged(checks.State{Name: "web", Status: checks.Failing, Message: "refused", Seq: 5000})
+		})
+		w.wait(testTTL)
+		w.owned("web1")
+		for _, n := range []*testNode{web1, web2} {
+			if _, err := n.reload(t, testConfig, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		web1.look(func() {
+			web1.setChecks([]checks.State{{Name: "web", Status: checks.Failing, Required: true, Message: "refused", Seq: 5001}})
+			web1.dirty = true
+		})
+		web2.check("web", checks.Passing, "")
+		w.wait(testTTL)
+		w.owned("web2")
+	})
+}
+
+func TestSetChecks(t *testing.T) {
+	l := newLoop(testLogger(t), parse(t, testConfig), "web1")
+	var err error
+	if l.history, err = openHistory(filepath.Join(t.TempDir(), "events"), "web1", l.log); err != nil {
+		t.Fatal(err)
+	}
+	defer l.history.close()
+	l.checks = map[string]checks.State{
+		"gone": {Name: "gone", Seq: 1}, "same": {Name: "same", Status: checks.Failing, Seq: 3}, "required": {Name: "required", Status: checks.Failing, Seq: 2},
+	}
+	l.setChecks([]checks.State{
+		{Name: "same", Status: checks.Passing, Seq: 3}, // no newer than what is known
+		{Name: "required", Status: checks.Failing, Required: true, Seq: 7},
+		{Name: "new", Seq: 8},
+	})
+	diff(t, "checks", l.checks, map[string]checks.State{
+		"same": {Name: "same", Status: checks.Failing, Seq: 3}, "required": {Name: "required", Status: checks.Failing, Required: true, Seq: 7}, "new": {Name: "new", Seq: 8},
+	})
+	diff(t, "events: nothing has changed its status", len(l.history.since(time.Time{}, 0)), 0)
+}
+
+func TestVoterChange(t *testing.T) {
+	less := edited(t, `address = "10.0.0.13"`, "address = \"10.0.0.13\"\nvoter = false", `ttl = "1s"`, "ttl = \"1s\"\ngeneration = 2")
+	t.Run("when every voter has caught up", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, web1, web2, db1 := settled(t, testConfig)
+			for _, n := range []*testNode{web1, web2, db1} {
+				if _, err := n.reload(t, less, false); err != nil {
+					t.Fatalf("%s: %v", n.node, err)
+				}
+				w.wait(testTTL / 10)
+			}
+			w.wait(3 * testTTL)
+			w.owned("web1")
+			web1.look(func() {
+				needed, voters := web1.machine.Quorum()
+				diff(t, "quorum", [2]int{needed, voters}, [2]int{2, 2})
+			})
+		})
+	})
+	for _, tt := range []struct {
+		name, from, to string
+		arrange        func(web1, web2, db1 *testNode)
+		force          bool
+		want           string
+	}{
+		{"an old voter has not", testConfig, less, func(_, web2, _ *testNode) { web2.cfg.Lease.Generation = 0 }, false, "voter web2 has not reported generation 1"},
+		{"an old voter has not, forced", testConfig, less, func(_, web2, _ *testNode) { web2.cfg.Lease.Generation = 0 }, true, ""},
+		{"the new voter has not", edited(t, `address = "10.0.0.13"`, "address = \"10.0.0.13\"\nvoter = false"), edited(t, `ttl = "1s"`, "ttl = \"1s\"\ngeneration = 2"),
+			func(_, _, db1 *testNode) { db1.cfg.Lease.Generation = 0 }, false, "voter db1 has not reported generation 1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, tt.from)
+				web1, web2, db1 := w.bootAll()
+				w.wait(testTTL)
+				for _, n := range []*testNode{web2, db1} {
+					n.look(func() { tt.arrange(web1, web2, db1); n.dirty = true })
+				}
+				_, err := web1.reload(t, tt.to, tt.force)
+				if got := errText(err); tt.want == "" && got != "" || !strings.Contains(got, tt.want) {
+					t.Errorf("error %q, want %q", got, tt.want)
+				}
+			})
+		})
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}

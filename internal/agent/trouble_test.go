@@ -1,0 +1,201 @@
+package agent
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hbagent/hbagent/pkg/checks"
+	"github.com/hbagent/hbagent/pkg/lease"
+	"github.com/hbagent/hbagent/pkg/vip"
+)
+
+func TestRecordThatCannotBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, _, _ := settled(t, testConfig)
+		web1.addrs.said()
+		web1.look(func() { web1.store.path = w.dir + "/missing/record" })
+		web1.check("web", checks.Failing, "")
+		<-web1.done
+		if !errors.Is(web1.err, os.ErrNotExist) {
+			t.Fatalf("the loop ended with %v", web1.err)
+		}
+		diff(t, "calls", web1.addrs.said(), []string{"shut web: transferred", "shut web: the agent gives up"})
+		if err := web1.do(t.Context(), func() {}); !errors.Is(err, errStopped) {
+			t.Errorf("asking a loop that has ended: %v", err)
+		}
+		w.part(web1)
+		w.wait(2 * testTTL)
+		w.owned("web2") // the transfer was never told: its promise had to run out
+	})
+}
+
+func TestGateThatDoesNotShut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, web1, _, _ := settled(t, testConfig)
+		web1.addrs.mu.Lock()
+		web1.addrs.shutErr = errors.New("netlink: no buffer space")
+		web1.addrs.mu.Unlock()
+		web1.check("web", checks.Failing, "")
+		<-web1.done
+		if web1.err == nil || !strings.Contains(web1.err.Error(), "cannot shut group web") {
+			t.Fatalf("the loop ended with %v", web1.err)
+		}
+	})
+}
+
+func TestBrokenInvariant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, web1, web2, _ := settled(t, testConfig)
+		for _, tt := range []struct {
+			n    *testNode
+			with any
+			want string
+		}{
+			{web1, &lease.Violation{Invariant: 2, Detail: "test"}, "lease: invariant 2 broken: test"},
+			{web2, "index out of range", "the agent's loop panicked: index out of range"},
+		} {
+			tt.n.tell(func() { panic(tt.with) })
+			<-tt.n.done
+			if tt.n.err == nil || tt.n.err.Error() != tt.want {
+				t.Errorf("the loop ended with %v, want %s", tt.n.err, tt.want)
+			}
+			said := tt.n.addrs.said()
+			diff(t, "last call", said[len(said)-1], "shut web: the agent gives up")
+			diff(t, "history", tt.n.events(kindAgent), []string{">: gave up"})
+		}
+		var broken *lease.Violation
+		if !errors.As(web1.err, &broken) {
+			t.Errorf("%v is no *lease.Violation", web1.err)
+		}
+	})
+}
+
+func TestOtherTaskFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, web1, _, _ := settled(t, testConfig)
+		web1.addrs.said()
+		cause := errors.New("the socket is gone")
+		web1.kill(cause)
+		if !errors.Is(web1.err, cause) {
+			t.Errorf("the loop ended with %v, want %v", web1.err, cause)
+		}
+		diff(t, "calls", web1.addrs.said(), []string{"shut web: the agent gives up"})
+	})
+}
+
+func TestPause(t *testing.T) {
+	for _, tt := range []struct {
+		name           string
+		d, slept       time.Duration
+		shut           []string
+		quarantined    bool
+		wantStoodStill int
+	}{
+		{"a busy machine", testTTL / 5, 0, nil, false, 0},
+		{"late wake-up", testTTL / 3, 0, []string{"shut web: machine or process was paused", "open web"}, false, 1},
+		{"suspended", testTTL / 3, testTTL / 3, []string{"shut web: machine or process was paused", "open web"}, true, 1},
+		{"longer than the lease, and the voters still promise it", 2 * testTTL, 0, []string{"shut web: machine or process was paused", "open web"}, false, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, web1, _, _ := settled(t, testConfig)
+				web1.addrs.said()
+				before := web1.events(kindState)
+				web1.standStill(tt.d, tt.slept)
+				w.wait(testTTL / 2)
+				diff(t, "calls", web1.addrs.said(), tt.shut)
+				stood := slices.DeleteFunc(web1.events(kindAgent), func(s string) bool { return s != ">: stood still" })
+				diff(t, "stood still", len(stood), tt.wantStoodStill)
+				web1.look(func() {
+					diff(t, "quarantine", web1.machine.Quarantine(web1.now().Boot) > 0, tt.quarantined)
+				})
+				w.owned("web1")
+				diff(t, "states: no hook for a pause that was confirmed", web1.events(kindState), before)
+			})
+		})
+	}
+}
+
+func TestStallLongerThanTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, _, _ := settled(t, testConfig)
+		web1.addrs.said()
+		web1.tell(func() { time.Sleep(2 * testTTL) })
+		w.wait(testTTL + testTTL/2)
+		diff(t, "holders", w.holders("web"), []string{"web2"}) // web1's own deadline ended its gate
+		w.wait(testTTL)
+		w.owned("web2")
+		diff(t, "calls", web1.addrs.said(), []string{"shut web: no majority answered within the ttl"})
+	})
+}
+
+func TestLongWorkIsNoPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, testConfig)
+		web1, _, _ := w.bootAll()
+		web1.addrs.mu.Lock()
+		web1.addrs.openTook = testTTL / 2
+		web1.addrs.mu.Unlock()
+		w.wait(5 * testTTL)
+		w.owned("web1")
+		diff(t, "history", web1.events(kindAgent), []string(nil))
+		diff(t, "calls", web1.addrs.said(), []string{"open web"})
+	})
+}
+
+func TestOpenFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, testConfig)
+		web1 := w.boot("web1")
+		web1.addrs.openErr = errors.New("netlink: operation not permitted")
+		web2, db1 := w.boot("web2"), w.boot("db1")
+		web1.check("web", checks.Passing, "")
+		web2.check("web", checks.Passing, "")
+		w.wait(3 * testTTL)
+		w.owned("web2")
+		diff(t, "calls on web1", web1.addrs.said(), []string{"open web", "shut web: released"})
+		const why = "cannot add the addresses: netlink: operation not permitted"
+		diff(t, "states on web1", web1.events(kindState), []string{"standby>fault: " + why})
+		db1.look(func() {
+			s := db1.status()
+			diff(t, "web1 in status", s.Nodes[0].Groups["web"].Reason, why)
+			diff(t, "next owner", s.Groups[0].NextOwner, "")
+		})
+		web1.addrs.mu.Lock()
+		web1.addrs.openErr = nil
+		web1.addrs.mu.Unlock()
+		w.wait(openRetry + testHold)
+		diff(t, "states on web1", web1.events(kindState)[1:2], []string{"fault>standby: healthy again, but not yet for 10s"})
+		web2.check("web", checks.Failing, "")
+		w.wait(testTTL)
+		w.owned("web1")
+	})
+}
+
+func TestRenewFails(t *testing.T) {
+	// The kernel no longer knows the group: it is opened again, and given up where that fails.
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, _, _ := settled(t, testConfig)
+		web1.addrs.said()
+		web1.addrs.mu.Lock()
+		web1.addrs.openErr = errors.New("no such interface")
+		web1.addrs.mu.Unlock()
+		web1.look(func() { web1.vipEvent(vip.Event{Kind: vip.Lapsed, Group: "web"}) })
+		w.wait(testTTL / 10)
+		w.owned("web2")
+		diff(t, "calls on web1", web1.addrs.said(), []string{"open web", "shut web: released"})
+	})
+}
+
+func TestLeaseQueueFull(t *testing.T) {
+	l := newLoop(testLogger(t), parse(t, testConfig), "web1")
+	for range leaseQueue + 3 {
+		l.leaseMessage([]byte("x"))
+	}
+	diff(t, "dropped", l.dropped.Load(), uint64(3))
+}
