@@ -7,7 +7,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/hbagent/hbagent/internal/cli.version=$(VERSION) -X github.com/hbagent/hbagent/internal/cli.commit=$(COMMIT)
 
-.PHONY: help build install demo check test test-deps fuzz bench cost clean
+.PHONY: help build install demo check test test-deps fuzz bench cost outage clean
 
 help: ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,9 @@ bench: ## Go benchmarks
 
 cost: build ## what three agents cost at rest: memory, CPU, packets
 	scripts/cost.sh
+
+outage: build ## how long a client is without the address, fault by fault
+	scripts/outage.sh
 
 clean: ## remove what was built
 	rm -rf bin dist

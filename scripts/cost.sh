@@ -3,7 +3,7 @@
 # COST_FOR=60s is how long it measures. Needs no root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tool=$(mktemp -d)/labcost
-trap 'rm -rf "$(dirname "$tool")"' EXIT
-go build -o "$tool" ./internal/lab/labcost
-"$tool" -hbagent bin/hbagent -for "${COST_FOR:-60s}" "$@"
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+go build -o "$dir/labcost" ./internal/lab/labcost
+"$dir/labcost" -hbagent bin/hbagent -for "${COST_FOR:-60s}" "$@"

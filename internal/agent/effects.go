@@ -37,6 +37,7 @@ func (l *loop) effect(e lease.Effect) error {
 	case lease.Shut:
 		return l.shut(e)
 	case lease.Persist:
+		l.dirty = true // who was promised what has changed, and with it who is known as the owner
 		if err := l.store.save(e.Record); err != nil {
 			return fmt.Errorf("cannot write the lease record, and must not promise without it: %w", err)
 		}

@@ -110,8 +110,10 @@ func (l *loop) judge() {
 		if g.openErr != "" && now.After(g.openErrUntil) {
 			g.openErr = ""
 		}
+		group := g.cfg
+		group.Checks = l.mustPass(g.cfg)
 		c := Condition{
-			Group: g.cfg, Node: l.node, Checks: l.checks, OpenErr: g.openErr, Stopping: l.stopping,
+			Group: group, Node: l.node, Checks: l.checks, OpenErr: g.openErr, Stopping: l.stopping,
 			FailedAt: g.failedAt, Now: now, Forced: now.Before(g.forcedUntil),
 		}
 		if g.iface != "" && l.linkDown[g.iface] {
@@ -127,6 +129,19 @@ func (l *loop) judge() {
 		}
 		g.fitness.Eligible, g.fitness.Reason = eligible, reason
 	}
+}
+
+// mustPass returns the checks that this node must pass to own a group. One that
+// is not required is shown and moves nothing, whether it has answered or not;
+// one that does not run here is no affair of this node.
+func (l *loop) mustPass(g config.Group) []string {
+	var names []string
+	for _, c := range l.cfg.ChecksFor(l.node) {
+		if c.Required && slices.Contains(g.Checks, c.Name) {
+			names = append(names, c.Name)
+		}
+	}
+	return names
 }
 
 // decide acts on the policy for every group.

@@ -33,7 +33,8 @@ func newHookTest(t *testing.T) *hookTest {
 	return ht
 }
 
-// script makes a hook.
+// script makes a hook. All are made before the first one runs: a process that is being started has the files
+// that are open for writing open, too, and what is open for writing cannot be executed (ETXTBSY, execve(2)).
 func (h *hookTest) script(t *testing.T, name, body string) string {
 	t.Helper()
 	path := filepath.Join(h.dir, name)
@@ -90,7 +91,7 @@ func TestHookEnvironment(t *testing.T) {
 	t.Setenv("SECRET", "of the agent")
 	h.run(hookCall{
 		group: "web", state: control.StateActive, epoch: 7, addresses: []string{"10.0.0.50/24", "fd00::50/64"},
-		reason: "nobody had it", programs: []string{h.script(t, "env", "env | grep -E 'HBAGENT|SECRET|^PATH|^LANG' | sort >out; pwd >>out; ps -o pgid= -p $$ >/dev/null; exit 0")}, timeout: 10 * time.Second,
+		reason: "nobody had it", programs: []string{h.script(t, "env", "env | grep -E 'HBAGENT|SECRET|^PATH|^LANG' | sort >out; pwd >>out")}, timeout: 10 * time.Second,
 	})
 	h.done(t)
 	diff(t, "environment", h.read(t, "out"), `HBAGENT_ADDRESSES=10.0.0.50/24 fd00::50/64
@@ -109,13 +110,13 @@ func TestHooksOfAGroupRunInOrder(t *testing.T) {
 	waits, open := h.gate(t)
 	tell := h.script(t, "tell", "echo $HBAGENT_STATE $HBAGENT_GROUP >>out")
 	fails := h.script(t, "fails", "echo told $HBAGENT_STATE; exit 3")
+	other := h.script(t, "other", "echo $HBAGENT_GROUP >other.out")
 	h.run(hookCall{group: "web", state: control.StateActive, programs: []string{waits, tell}, timeout: time.Minute})
 	h.run(hookCall{group: "web", state: control.StateFault, programs: []string{fails, tell}, timeout: time.Minute})
 	h.run(hookCall{group: "web", state: control.StateStandby, programs: []string{tell}, timeout: time.Minute})
 	h.run(hookCall{group: "web", state: control.StateStandby, timeout: time.Minute}) // nothing to run
 	// Another group does not wait.
-	open2 := h.script(t, "other", "echo $HBAGENT_GROUP >other.out")
-	h.run(hookCall{group: "db", state: control.StateActive, programs: []string{open2}, timeout: time.Minute})
+	h.run(hookCall{group: "db", state: control.StateActive, programs: []string{other}, timeout: time.Minute})
 	for deadline := time.Now().Add(30 * time.Second); ; {
 		if _, err := os.Stat(filepath.Join(h.dir, "other.out")); err == nil {
 			break
@@ -208,11 +209,12 @@ func TestHooksEndWithTheAgent(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	h := newHookTest(t)
 	h.ctx = ctx
-	h.run(hookCall{group: "web", programs: []string{h.script(t, "hangs", "sleep 600")}, timeout: time.Hour})
+	hangs, late := h.script(t, "hangs", "sleep 600"), h.script(t, "late", "echo x >late.out")
+	h.run(hookCall{group: "web", programs: []string{hangs}, timeout: time.Hour})
 	h.started(t, "web")
 	cancel()
 	h.done(t)
-	h.run(hookCall{group: "web", programs: []string{h.script(t, "late", "echo x >late.out")}, timeout: time.Second})
+	h.run(hookCall{group: "web", programs: []string{late}, timeout: time.Second})
 	h.done(t)
 	if _, err := os.Stat(filepath.Join(h.dir, "late.out")); err == nil {
 		t.Error("a hook was run after the end")

@@ -129,6 +129,8 @@ func (l *loop) peerState(s cluster.NodeState) {
 	now := time.Now()
 	if !p.known {
 		now = l.started // what was so before this agent could hear of it is no news
+	} else if p.state.RunID != s.RunID {
+		p.since = now // it was away, too shortly to be missed: hold counts from here
 	}
 	fit := make(map[string]Fitness, len(s.Groups)) // a group that is told no more is not fit
 	for _, gs := range s.Groups {

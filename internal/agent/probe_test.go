@@ -85,6 +85,20 @@ func TestSquatterDelaysOpening(t *testing.T) {
 	}
 }
 
+func TestSquatterOfLongAgo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, web2, _ := settled(t, testConfig)
+		web2.look(func() { web2.probed("web", squatterMAC, web2.loop.boot()) })
+		w.wait(testTTL)
+		began := time.Now()
+		web1.isolate(true)
+		w.wait(2 * testTTL)
+		if after := openedAfter(t, web2, began); after > testTTL+testTTL/5 {
+			t.Errorf("opened after %v", after)
+		}
+	})
+}
+
 func TestSquatterDoesNotDelayAHandover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, web1, web2, _ := settled(t, testConfig)

@@ -45,7 +45,7 @@ func (p *peers) Call(ctx context.Context, from, method string, body []byte) ([]b
 			if err := p.api.ownsItself(ctx, req.Group); err != nil {
 				return control.SwitchoverResult{}, err
 			}
-			return p.api.Switchover(ctx, req, func(control.SwitchoverStep) {})
+			return p.api.switchover(ctx, req, from, func(control.SwitchoverStep) {})
 		})
 	}
 	return nil, fmt.Errorf("this agent does not know %q: it may be older than %s's", method, from)
@@ -107,12 +107,7 @@ func (l *loop) prepare(req prepareRequest) (required []string, refusal string) {
 	if !g.fitness.Eligible {
 		return nil, g.fitness.Reason
 	}
-	for _, c := range l.cfg.ChecksFor(l.node) {
-		if c.Required && slices.Contains(g.cfg.Checks, c.Name) {
-			required = append(required, c.Name)
-		}
-	}
-	return required, ""
+	return l.mustPass(g.cfg), ""
 }
 
 // awaitOpen answers when this node has opened a group that is being handed to

@@ -26,7 +26,7 @@ func (a *agent) standDown() {
 		return
 	}
 	for _, name := range handed {
-		owner, _ := a.loop.awaitOwner(ctx, name)
+		owner, _ := a.loop.awaitOwner(ctx, name, "")
 		a.log.Info("handed over at the stop", "group", name, "holder", owner)
 	}
 }

@@ -58,18 +58,35 @@ type mover struct {
 	req      control.SwitchoverRequest
 	progress func(control.SwitchoverStep)
 	result   control.SwitchoverResult
+	asker    string // the node on which somebody asked for it
 }
 
 // Switchover implements control.Agent: on the owner it moves the group, on any
 // other node it asks the owner to.
 func (a *api) Switchover(ctx context.Context, req control.SwitchoverRequest, progress func(control.SwitchoverStep)) (control.SwitchoverResult, error) {
+	res, err := a.switchover(ctx, req, a.loop.node, progress)
+	if err == nil && res.Outcome == control.OutcomeMoved {
+		// Who looks at the status next must not find the old owner, or none.
+		ctx, cancel := context.WithTimeout(ctx, a.loop.ttl)
+		defer cancel()
+		_, _ = a.loop.awaitOwner(ctx, req.Group, res.To)
+	}
+	return res, err
+}
+
+func (a *api) switchover(ctx context.Context, req control.SwitchoverRequest, asker string, progress func(control.SwitchoverStep)) (control.SwitchoverResult, error) {
 	var owner string
 	var problem error
 	err := a.loop.do(ctx, func() { owner, problem = a.loop.admit(req) })
 	if err = errors.Join(err, problem); err != nil {
 		return control.SwitchoverResult{}, err
 	}
-	m := &mover{api: a, req: req, progress: progress, result: control.SwitchoverResult{Group: req.Group, From: owner, To: req.To, Steps: []control.SwitchoverStep{}}}
+	if owner == "" { // it may be on its way, and news of it, too
+		ctx, cancel := context.WithTimeout(ctx, a.loop.ttl)
+		owner, _ = a.loop.awaitOwner(ctx, req.Group, "")
+		cancel()
+	}
+	m := &mover{api: a, req: req, asker: asker, progress: progress, result: control.SwitchoverResult{Group: req.Group, From: owner, To: req.To, Steps: []control.SwitchoverStep{}}}
 	switch owner {
 	case "":
 		return m.refuse("nobody owns " + req.Group + " now, so there is nothing to move: look at hbagent status"), nil
@@ -159,7 +176,7 @@ func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
 	err = l.do(ctx, func() {
 		if g := l.groups[name]; g != nil && g.open {
 			after = g.epoch
-			handed = l.handOver(name, to, note(CauseSwitchover, "asked for on "+l.node))
+			handed = l.handOver(name, to, note(CauseSwitchover, "asked for on "+m.asker))
 		}
 	})
 	if err != nil {
@@ -282,7 +299,7 @@ func (m *mover) rollBack(ctx context.Context, reason string) control.SwitchoverR
 	ctx, cancel := context.WithTimeout(ctx, max(rollbackTTLs*l.ttl, minRollbackWait))
 	defer cancel()
 	m.result.Reason = reason
-	owner, epoch := l.awaitOwner(ctx, m.req.Group)
+	owner, epoch := l.awaitOwner(ctx, m.req.Group, "")
 	m.result.Epoch = epoch
 	switch owner {
 	case "":
@@ -299,9 +316,9 @@ func (m *mover) rollBack(ctx context.Context, reason string) control.SwitchoverR
 	return m.result
 }
 
-// awaitOwner returns who has a group, as soon as somebody does; "" if nobody has
-// it when ctx ends.
-func (l *loop) awaitOwner(ctx context.Context, name string) (owner string, epoch uint64) {
+// awaitOwner returns who has a group, as soon as somebody does (or, if want is
+// not empty, want does); "" if that is not so when ctx ends.
+func (l *loop) awaitOwner(ctx context.Context, name, want string) (owner string, epoch uint64) {
 	poll := time.NewTicker(ownerPoll)
 	defer poll.Stop()
 	for {
@@ -310,7 +327,7 @@ func (l *loop) awaitOwner(ctx context.Context, name string) (owner string, epoch
 				owner, epoch = g.owner, g.ownerEpoch
 			}
 		})
-		if err != nil || owner != "" {
+		if err != nil || owner != "" && (want == "" || owner == want) {
 			return owner, epoch
 		}
 		select {

@@ -41,7 +41,7 @@ func TestSwitchover(t *testing.T) {
 		}
 		synctest.Wait()
 		w.owned("web2")
-		diff(t, "owners", web2.events(kindOwner)[1:], []string{"web1>web2: asked for on web1"})
+		diff(t, "owners", web2.events(kindOwner)[1:], []string{"web1>web2: asked for on db1"})
 		web2.look(func() { diff(t, "moves for health", web2.groups["web"].recentMoves(time.Now()), 0) })
 
 		res, _ = switchover(t, web2, control.SwitchoverRequest{Group: "web", To: "web1"})

@@ -41,6 +41,9 @@ func (l *loop) vipEvent(e vip.Event) {
 	}
 	l.log.Warn("network", "reason", e.Kind.String(), "group", e.Group, "addr", e.Addr, "interface", e.Interface, "detail", e.Detail)
 	ev := control.Event{Group: e.Group, Kind: kind, Reason: e.Kind.String(), Detail: e.Detail}
+	if e.Addr.IsValid() { // a group may have a hundred
+		ev.Detail = e.Addr.String() + ": " + e.Detail
+	}
 	if e.MAC != nil {
 		ev.From = e.MAC.String()
 	}

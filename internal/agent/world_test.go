@@ -176,6 +176,33 @@ func (n *freshCheck) Check(context.Context) checks.Result {
 	return checks.Result{OK: n.freshFailure == "", Message: n.freshFailure}
 }
 
+// fail makes the checks of a node fail; with "" they pass.
+func (n *testNode) fail(message string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.freshFailure = message
+}
+
+// runChecks runs the checks of a node by their schedule.
+func (n *testNode) runChecks(t *testing.T) {
+	t.Helper()
+	fake := func(checks.Spec, checks.Options) (checks.Checker, error) { return (*freshCheck)(n), nil }
+	onChange := func(s checks.State) { n.tell(func() { n.checkChanged(s) }) }
+	var err error
+	if n.api.runner, err = checks.NewRunner(checkSpecs(n.cfg, n.node), onChange, checks.Options{New: fake}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := n.api.runner.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+}
+
 // bootAll starts three agents whose checks pass.
 func (w *world) bootAll() (web1, web2, db1 *testNode) {
 	w.t.Helper()

@@ -100,7 +100,9 @@ func TestHooks(t *testing.T) {
 	// called waits for the last line of a node and takes it apart.
 	called := func(t *testing.T, node, state, reason string) {
 		t.Helper()
-		g, err := s.Node("db1").Group(within(t), "web")
+		owner, err := s.WaitAnyOwner(within(t), "web", "web1", "web2")
+		must(t, err)
+		g, err := s.Node(owner).Group(within(t), "web")
 		must(t, err)
 		want := fmt.Sprintf("%s group=web epoch=%d addresses=%s reason=%s", state, g.Epoch, strings.Join(g.Addresses, " "), reason)
 		if state != "active" { // its epoch is the one it had

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/internal/lab"
 	"github.com/hbagent/hbagent/internal/lab/labtest"
 )
@@ -163,6 +164,14 @@ func (s *site) startAgents(t *testing.T) {
 		must(t, s.WaitOwner(ctx, "web", "web1"))
 	}
 	must(t, s.client.WaitAnswer(ctx, time.Now(), "web1"))
+	for _, n := range s.Nodes() { // what they tell of the next move rests on it
+		s.waitStatus(t, n.Name, func(st control.Status) string {
+			if g := groupOf(st, "web"); g.Owner != "web1" {
+				return "owner " + g.Owner
+			}
+			return ""
+		})
+	}
 }
 
 // needFaults skips the test where the switch cannot lose frames.

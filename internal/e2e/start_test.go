@@ -39,7 +39,7 @@ func TestAgentCannotStart(t *testing.T) {
 		}, {
 			name: "broken config", code: 1,
 			edit:    func(c *lab.Config) { c.Lease.TTL = "3" },
-			phrases: []string{web1.ConfigFile() + ":", `ttl = '3'`, "^"},
+			phrases: []string{web1.ConfigFile() + ":", `ttl = "3"`, "a duration with a unit", "^"},
 		}, {
 			name: "no key file", code: 1,
 			edit:    func(c *lab.Config) { c.Cluster.KeyFile = filepath.Join(dir, "none") },

@@ -8,10 +8,6 @@ import (
 
 // The mistakes of Breakage, each at the place where an agent could make it.
 
-// interrupts reports whether a mistake needs batches to be interrupted, as
-// they are from time to time, to have any effect.
-func (b Breakage) interrupts() bool { return b == ShutAfterSend || b == PersistLate }
-
 func (h *host) breakConfig(cfg *lease.Config) {
 	same := cfg.Record != nil
 	switch h.w.o.Break {
@@ -34,16 +30,20 @@ func (h *host) breakConfig(cfg *lease.Config) {
 	}
 }
 
-func (h *host) breakOrder(effects []lease.Effect) []lease.Effect {
-	last := func(e lease.Effect) bool { return false }
+// breakOrder moves what must come first to the end, and says whether it did:
+// such a batch is interrupted, as any is from time to time.
+func (h *host) breakOrder(effects []lease.Effect) bool {
+	var last func(e lease.Effect) bool
 	switch h.w.o.Break {
 	case ShutAfterSend:
 		last = func(e lease.Effect) bool { _, ok := e.(lease.Shut); return ok }
 	case PersistLate:
 		last = func(e lease.Effect) bool { _, ok := e.(lease.Persist); return ok }
+	default:
+		return false
 	}
 	slices.SortStableFunc(effects, func(a, b lease.Effect) int { return boolInt(last(a)) - boolInt(last(b)) })
-	return effects
+	return slices.ContainsFunc(effects, last)
 }
 
 func (h *host) breakUntil(until lease.Instant) lease.Instant {

@@ -135,8 +135,9 @@ func (h *host) handle(in input) {
 	arg := in.do(h.m, h.now())
 	h.w.note(h.i, in.what, arg, -1)
 	h.m.Check()
-	h.pending = h.breakOrder(h.m.Effects())
-	h.slow = len(h.pending) > 0 && (h.w.chance(h.w.stall) || h.w.o.Break.interrupts())
+	h.pending = h.m.Effects()
+	broken := h.breakOrder(h.pending)
+	h.slow = len(h.pending) > 0 && (h.w.chance(h.w.stall) || broken)
 }
 
 // effect carries out the next one.

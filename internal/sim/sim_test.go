@@ -9,7 +9,7 @@ import (
 
 // TestSimulation runs one seed after the other until it has simulated enough.
 //
-//	HBAGENT_SIM_SECONDS  how much: cluster time, default 12000
+//	HBAGENT_SIM_SECONDS  how much: cluster time, default 8000
 //	HBAGENT_SIM_FROM     the first seed, default 1
 //	HBAGENT_SIM_NODES    clusters of that size only
 //	HBAGENT_SIM_SEED     that seed alone, and everything that happens is printed
@@ -24,7 +24,7 @@ func TestSimulation(t *testing.T) {
 		t.Logf("%+v", report)
 		return
 	}
-	want := time.Duration(number(t, "HBAGENT_SIM_SECONDS", 12_000)) * time.Second
+	want := time.Duration(number(t, "HBAGENT_SIM_SECONDS", 8_000)) * time.Second
 	var sum Report
 	nodes, runs := map[string]int{}, 0
 	start := time.Now()

@@ -43,8 +43,8 @@ func (m *Machine) candidateTick(now Time, g *group) {
 		}
 	case phaseAcquiring:
 		if now.Boot >= g.started.Add(m.cfg.TTL/acquireDivisor) {
-			// Nobody answers: this node may be mute or deaf.
-			m.giveUp(now, g, now.Boot.Add(m.cfg.TTL+m.jitter(m.cfg.TTL)))
+			m.giveUp(now, g, m.afterUndecided(now, g))
+			g.hinted = true
 		} else if g.round.open && now.Boot >= g.round.next {
 			m.ask(now, g)
 		}
@@ -94,6 +94,35 @@ func (m *Machine) giveUp(now Time, g *group, askAgain Instant) {
 	g.askAt = max(askAgain, now.Boot)
 }
 
+// released forgets what voters said about the time left of a lease that its
+// holder has just given up: the question is open again at once.
+func (m *Machine) released(now Time, name, holder string) {
+	g := m.groups[name]
+	if holder == m.cfg.Node {
+		return
+	}
+	if g.phase == phaseIdle && g.hinted {
+		g.askAt, g.hinted = now.Boot, false
+	}
+	for v, a := range g.round.answers {
+		if g.phase == phaseAcquiring && !a.granted && a.holder == holder {
+			delete(g.round.answers, v)
+			g.round.next = now.Boot
+		}
+	}
+}
+
+// afterUndecided returns when to ask again after a round that came to no
+// decision. If a quorum has answered, the voters that are missing are gone, and
+// those that refused have said when. If not, this node may be mute or deaf, and
+// leaves the others their turn.
+func (m *Machine) afterUndecided(now Time, g *group) Instant {
+	if len(g.round.answers) >= m.quorum {
+		return m.freeAgain(now, g)
+	}
+	return now.Boot.Add(m.cfg.TTL + m.jitter(m.cfg.TTL))
+}
+
 // freeAgain returns when a quorum of voters could grant, by what they said,
 // and a little later, at random: two candidates that split the votes must not
 // meet again.
@@ -134,6 +163,9 @@ func (m *Machine) groupDeadline(g *group, next *earliest) {
 		next.add(g.started.Add(m.cfg.TTL / acquireDivisor))
 	case phaseHolding:
 		next.add(g.until)
+		if g.opened != 0 {
+			next.add(g.opened + 1)
+		}
 	case phaseConfirming:
 		next.add(g.started.Add(m.cfg.TTL))
 	}

@@ -27,6 +27,7 @@ type group struct {
 	note     string // what the old holder said with its ticket
 	ticket   Ticket // what the requests of this acquisition carry
 	started  Instant
+	opened   Instant // when a takeover by the witness was won, until the witness is counted in full
 	eligible bool
 	rank     int
 
@@ -40,6 +41,7 @@ type group struct {
 	until Instant
 
 	askAt      Instant // a candidate does not ask before this
+	hinted     bool    // askAt is what voters said of the time left of another's lease
 	highest    Epoch   // highest epoch that any voter told of, or any candidate asked for
 	won        Epoch   // of the last lease that this node had
 	usedTicket Epoch   // highest epoch for which a ticket was taken or declined
@@ -60,6 +62,7 @@ type answer struct {
 	granted bool
 	reason  Reason
 	freeAt  Instant // when the voter said it could grant
+	holder  string  // to whom the voter has promised
 }
 
 func newGroup(name string) *group { return &group{name: name, valid: make(map[string]Instant)} }
@@ -82,7 +85,7 @@ func (m *Machine) enter(g *group, p phase) {
 // begin starts a claim: nothing that was granted before counts for it.
 func (m *Machine) begin(now Time, g *group, p phase, epoch Epoch, cause Cause) {
 	m.enter(g, p)
-	g.epoch, g.cause, g.note, g.started = epoch, cause, "", now.Boot
+	g.epoch, g.cause, g.note, g.started, g.hinted = epoch, cause, "", now.Boot, false
 	g.floor = m.counter + 1
 	clear(g.valid)
 	g.until = 0
@@ -100,7 +103,7 @@ func (m *Machine) ask(now Time, g *group) {
 	e := Entry{Group: g.name, Kind: KindRequest, Epoch: g.epoch, Ticket: g.ticket}
 	e.Valid = g.phase == phaseHolding && now.Boot < g.until
 	for _, v := range m.cfg.Voters {
-		if _, ok := g.round.answers[v]; !ok {
+		if !g.answered(now.Boot, v) {
 			m.out.entry(v, e)
 		}
 	}
@@ -109,6 +112,19 @@ func (m *Machine) ask(now Time, g *group) {
 		every = m.cfg.TTL / transferDivisor
 	}
 	g.round.next = now.Boot.Add(every)
+	for _, a := range g.round.answers {
+		if !a.granted && a.freeAt > now.Boot {
+			g.round.next = min(g.round.next, a.freeAt)
+		}
+	}
+}
+
+// answered reports whether a voter need not be asked (again) in this round. A
+// candidate asks a voter again that refused for a while, when the while is over:
+// the other voters may be dead, and its vote the one that is missing.
+func (g *group) answered(now Instant, voter string) bool {
+	a, ok := g.round.answers[voter]
+	return ok && (a.granted || g.phase != phaseAcquiring || now < a.freeAt)
 }
 
 // answer takes a voter's grant or refusal.
@@ -155,8 +171,25 @@ func (m *Machine) refused(now Time, g *group, msg *Message, e *Entry) {
 	if e.Reason == ReasonContested {
 		left = 0 // the other candidate wins, or gives its votes back, within a round trip
 	}
-	g.round.take(msg.From, answer{ref: e.Ref.Counter, reason: e.Reason, freeAt: now.Boot.Add(left)})
+	if m.knowsReleased(now, e) {
+		left = 0 // the voter has not heard of it yet
+	}
+	freeAt := now.Boot.Add(max(left, m.cfg.TTL/contestedDivisor))
+	g.round.take(msg.From, answer{ref: e.Ref.Counter, reason: e.Reason, freeAt: freeAt, holder: e.Holder})
+	if g.phase == phaseAcquiring {
+		g.round.next = min(g.round.next, freeAt)
+	}
 	m.decide(now, g)
+}
+
+// knowsReleased reports whether a refusal names a holder that has given the
+// group up, as this node's own voter knows: messages overtake each other.
+func (m *Machine) knowsReleased(now Time, e *Entry) bool {
+	if m.voter == nil || e.Reason != ReasonHeld {
+		return false
+	}
+	p := m.voter.group(e.Group)
+	return p.freedBy != "" && p.freedBy == e.Holder && now.Boot.Sub(p.freed) < m.cfg.TTL
 }
 
 // take keeps the answer to the newest request of the round.
@@ -243,6 +276,7 @@ func (m *Machine) decide(now Time, g *group) {
 		}
 		if result == voteLost {
 			m.giveUp(now, g, m.freeAgain(now, g))
+			g.hinted = true
 		}
 	}
 }
@@ -254,6 +288,9 @@ func (m *Machine) win(now Time, g *group) bool {
 	}
 	m.enter(g, phaseHolding)
 	g.won = g.epoch
+	if m.cfg.Witness {
+		g.opened = now.Boot
+	}
 	g.ticket = Ticket{}
 	g.refusal = ReasonNone
 	m.out.opens = append(m.out.opens, Open{Group: g.name, Epoch: g.epoch, Until: g.until, Cause: g.cause, Note: g.note})
@@ -269,7 +306,7 @@ func (m *Machine) leave(g *group) {
 	g.ticket = Ticket{}
 	g.round = round{}
 	clear(g.valid)
-	g.until = 0
+	g.until, g.opened = 0, 0
 }
 
 // tell sends an entry to every voter.

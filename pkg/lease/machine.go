@@ -18,6 +18,10 @@ type Machine struct {
 	voter  *voter // nil when this node has no vote
 	groups map[string]*group
 	names  []string // of groups, sorted: the order of iteration must not depend on chance
+	// retired is the highest epoch of any group that is no longer configured. One
+	// that comes back starts above it: releases of its last lease may be on
+	// their way.
+	retired Epoch
 
 	counter   uint64
 	sent      sentLog
@@ -167,7 +171,9 @@ func (m *Machine) vote(now Time, msg *Message, e *Entry) {
 		m.acknowledge(msg.From, e)
 		m.reply(msg.From, m.voter.request(now.Boot, msg, e))
 	case KindRelease:
-		m.voter.release(now.Boot, msg, e)
+		if m.voter.release(now.Boot, msg, e) {
+			m.released(now, e.Group, msg.From)
+		}
 		m.handedBack(now, msg.From, e)
 	case KindTransfer:
 		m.voter.transfer(now.Boot, msg, e)
@@ -206,6 +212,7 @@ func (m *Machine) Tick(now Time) {
 func (m *Machine) progress(now Time) {
 	m.lapse(now)
 	m.witnessTick(now)
+	m.witnessExtend(now)
 	if m.holding > 0 && now.Boot >= m.nextRound {
 		m.nextRound = now.Boot.Add(m.cfg.TTL / renewDivisor)
 		m.startRounds(now)

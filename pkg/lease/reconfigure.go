@@ -79,6 +79,7 @@ func (m *Machine) SetGroups(now Time, names []string) error {
 			case g.phase == phaseAcquiring:
 				m.giveUp(now, g, now.Boot)
 			}
+			m.retired = max(m.retired, g.epoch, g.highest)
 		}
 	}
 	m.flush(now) // the releases still need this node's own voter to know the groups
@@ -86,6 +87,7 @@ func (m *Machine) SetGroups(now Time, names []string) error {
 	for _, name := range names {
 		if next[name] = m.groups[name]; next[name] == nil {
 			next[name] = newGroup(name)
+			next[name].highest = m.retired
 		}
 	}
 	m.groups = next

@@ -8,7 +8,8 @@ type repeat struct {
 	at      Instant
 	left    int
 	group   string
-	epoch   Epoch // of the claim it creates or ends
+	to      string // target of a transfer, else empty
+	epoch   Epoch  // of the claim it creates or ends
 	entries map[string][]Entry
 }
 
@@ -56,7 +57,7 @@ func (m *Machine) Transfer(now Time, name string, to Target) Reason {
 	}
 	e.Kind, e.Note = KindTicket, to.Note
 	entries[to.Node] = append(entries[to.Node], e)
-	m.say(now, repeat{left: transferRepeats, group: name, epoch: toEpoch, entries: entries})
+	m.say(now, repeat{left: transferRepeats, group: name, to: to.Node, epoch: toEpoch, entries: entries})
 	m.flush(now)
 	return ReasonNone
 }
@@ -92,10 +93,11 @@ func (m *Machine) ticket(now Time, msg *Message, e *Entry) {
 }
 
 // acknowledge stops repeating a transfer once its target has been heard: it
-// asks for the group itself from then on.
+// asks for the group itself from then on. Others that ask, because they know of
+// no holder, do not stop it.
 func (m *Machine) acknowledge(from string, e *Entry) {
 	m.repeats = slices.DeleteFunc(m.repeats, func(r repeat) bool {
-		return r.group == e.Group && e.Epoch >= r.epoch && from != m.cfg.Node
+		return r.group == e.Group && e.Epoch >= r.epoch && from == r.to
 	})
 }
 

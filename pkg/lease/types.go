@@ -62,12 +62,13 @@ const (
 	// MaxName bounds the names of clusters, nodes and groups, in bytes.
 	MaxName = 63
 
-	renewDivisor    = 5  // a round starts every ttl/5: four may fail before a lease lapses
-	resendDivisor   = 20 // an unanswered request is sent again after ttl/20
-	transferDivisor = 50 // a transfer, its ticket and a release are repeated after ttl/50
-	rankDivisor     = 20 // each later candidate asks ttl/20 later than the one before it
-	acquireDivisor  = 2  // an acquisition that is undecided after ttl/2 is given up
-	marginDivisor   = 10 // default margin
+	renewDivisor     = 5   // a round starts every ttl/5: four may fail before a lease lapses
+	resendDivisor    = 20  // an unanswered request is sent again after ttl/20
+	transferDivisor  = 50  // a transfer, its ticket and a release are repeated after ttl/50
+	rankDivisor      = 20  // each later candidate asks ttl/20 later than the one before it
+	contestedDivisor = 100 // a refusal is not asked about again within ttl/100
+	acquireDivisor   = 2   // an acquisition that is undecided after ttl/2 is given up
+	marginDivisor    = 10  // default margin
 
 	releaseRepeats  = 2  // a lost release costs the cluster one ttl; two repeats make that rare
 	transferRepeats = 20 // bounded by ttl/50 * 20 = 0.4 ttl

@@ -25,6 +25,7 @@ type promise struct {
 	inc      uint64 // incarnation of the holder's last request; 0: none yet
 	deadline Instant
 	freed    Instant // when it was last released
+	freedBy  string  // by whom
 	proven   bool    // the holder has shown that a majority promised the same
 	highest  Epoch
 	seqs     map[string]seqMemo // per node; bounded by the configured nodes
@@ -128,16 +129,18 @@ func (p *promise) refuse(now Instant, m *Message, e *Entry, why Reason, left tim
 	return r
 }
 
-// release frees a group that the sender holds. The memory of the epoch stays.
+// release frees a group that the sender holds, and reports whether it did. The
+// memory of the epoch stays.
 // What an earlier run of the agent said does not count: a voter that restarted
 // in between has no sequence to hold it against, and the run id is the same.
-func (v *voter) release(now Instant, m *Message, e *Entry) {
+func (v *voter) release(now Instant, m *Message, e *Entry) bool {
 	p := v.group(e.Group)
 	if !p.is(m.From, m.RunID, e.Epoch) || m.Seq.Incarnation < p.inc {
-		return
+		return false
 	}
-	p.holder, p.run, p.epoch, p.inc, p.deadline, p.freed = "", 0, 0, 0, 0, now
+	p.holder, p.run, p.epoch, p.inc, p.deadline, p.freed, p.freedBy = "", 0, 0, 0, 0, now, m.From
 	v.changed = true
+	return true
 }
 
 // transfer moves the promise of the sender to another node at a higher epoch.

@@ -10,7 +10,7 @@ import "time"
 //     not heard this node for one ttl.
 //   - A standby takes over only after two ttl of silence from its peer, with
 //     the witness answering three spaced probes and nobody answering for the
-//     floating address.
+//     floating address for one ttl.
 //
 // The witness is counted like the grant of a third voter, under those
 // conditions. This is weaker than three voters: see docs/protocol.md.
@@ -89,10 +89,11 @@ func (m *Machine) WitnessAnswered(now Time, sent Instant) {
 }
 
 // AddressSilent says that a probe of a group's addresses, sent at sent, was
-// answered by nobody (call it for every ttl/4 while WantsAddressProbe), and that the peer has not probed them since ttl/2 before
+// answered by nobody, and that the peer has not probed them since ttl/2 before
 // it: of two nodes that probe at the same time, neither knows that it is alone
 // (RFC 5227, section 2.1.1, calls that a conflict too). A node that has heard
 // the peer's probe, and is lower in preference, holds its own back for one ttl.
+// Probes are due every ttl/4 while WantsAddressProbe says so.
 func (m *Machine) AddressSilent(now Time, name string, sent Instant) {
 	if g := m.groups[name]; g != nil && m.cfg.Witness {
 		s := m.witness.silent[name]
@@ -132,12 +133,28 @@ func (m *Machine) countWitness(now Time, g *group) {
 	}
 	until := newest.Add(m.cfg.TTL - m.cfg.Margin)
 	if g.phase != phaseHolding {
-		// The gate opens before the proof is old, or not at all; the next
-		// round brings the rest.
+		// The gate opens before the proof is old, or not at all; witnessExtend
+		// brings the rest.
 		until = min(until, m.witness.silent[g.name].last.Add(m.cfg.TTL/addressProof))
 	}
 	g.valid[witnessName] = max(g.valid[witnessName], until)
 	m.decide(now, g)
+}
+
+// witnessExtend counts the witness in full where a takeover has opened the gate
+// for as long as the proof was good, which may be a few milliseconds: what the
+// witness last answered keeps a holder. It needs a later call than the one that
+// won, because the gate is open only when the caller has carried out Effects.
+func (m *Machine) witnessExtend(now Time) {
+	if !m.cfg.Witness {
+		return
+	}
+	for _, name := range m.names {
+		if g := m.groups[name]; g.phase == phaseHolding && g.opened != 0 && now.Boot > g.opened {
+			g.opened = 0
+			m.countWitness(now, g)
+		}
+	}
 }
 
 // mayTakeAlone holds the three conditions of a takeover without the peer. The

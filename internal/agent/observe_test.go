@@ -1,0 +1,40 @@
+package agent
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hbagent/hbagent/pkg/cluster"
+)
+
+func TestPeerState(t *testing.T) {
+	l := newLoop(testLogger(t), parse(t, testConfig), "web1")
+	l.started = time.Now().Add(-time.Minute)
+	tell := func(groups ...cluster.GroupState) map[string]Fitness {
+		l.dirty = false
+		l.peerState(cluster.NodeState{Node: "web2", Groups: groups})
+		if !l.dirty {
+			t.Error("the policy is not told")
+		}
+		return l.peers["web2"].fit
+	}
+	// What it says first was so before: no failback because of it.
+	fit := tell(cluster.GroupState{Name: "web", Eligible: true}, cluster.GroupState{Name: "db", Reason: "check db fails"})
+	diff(t, "first", fit, map[string]Fitness{"web": {Eligible: true, Since: l.started}, "db": {Reason: "check db fails", Since: l.started}})
+
+	fit = tell(cluster.GroupState{Name: "web", Eligible: true, Reason: "x"}, cluster.GroupState{Name: "db", Eligible: true})
+	diff(t, "unchanged", fit["web"], Fitness{Eligible: true, Reason: "x", Since: l.started})
+	if since := fit["db"].Since; !since.After(l.started) {
+		t.Errorf("db is fit since %v, and was not at %v", since, l.started)
+	}
+	fit = tell(cluster.GroupState{Name: "db", Eligible: true})
+	if _, ok := fit["web"]; ok {
+		t.Error("a group that is told no more still counts as fit")
+	}
+
+	l.dirty = false
+	l.peerState(cluster.NodeState{Node: "web9"})
+	l.peerState(cluster.NodeState{Node: "web1"})
+	l.peerAlive("web9", true, "")
+	diff(t, "a node that is not configured, and this one, change something", l.dirty, false)
+}

@@ -1,0 +1,177 @@
+package lease
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+)
+
+// holderOf tells who has the group by l's own vote.
+func (l *lone) holderOf(group string) string {
+	v, _ := l.Group(l.now, group)
+	return v.Holder
+}
+
+// A voter acts on a message once, and on none that is older than one it has
+// acted on, until it has heard nothing of the node for so long that no
+// datagram can be left.
+func TestSequences(t *testing.T) {
+	release := Entry{Group: "web", Kind: KindRelease, Epoch: 2000}
+	for _, tt := range []struct {
+		name  string
+		seq   Seq
+		wait  time.Duration
+		freed bool
+	}{
+		{"newer", Seq{3, 11}, 0, true},
+		{"newer incarnation, counted from one again", Seq{4, 1}, 0, true},
+		{"the same again", Seq{3, 10}, 0, false},
+		{"older", Seq{3, 9}, 0, false},
+		{"older incarnation, higher counter", Seq{2, 99}, 0, false},
+		{"the same, nearly forgotten", Seq{3, 10}, sequenceMemory - 1, false},
+		{"the same, forgotten", Seq{3, 10}, sequenceMemory, true},
+		{"older incarnation, forgotten, but not its holder's", Seq{2, 99}, sequenceMemory, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newLone(t, nil)
+			l.say("b", request("web", 2000), func(m *Message) { m.Seq = Seq{3, 10} })
+			l.now = l.now.Add(tt.wait)
+			l.say("b", release, func(m *Message) { m.Seq = tt.seq })
+			if freed := l.voter.group("web").holder == ""; freed != tt.freed {
+				t.Errorf("freed %v, want %v", freed, tt.freed)
+			}
+		})
+	}
+}
+
+// restarted returns a Machine that remembers what l last wrote.
+func restarted(t *testing.T, l *lone, record *Record) *lone {
+	t.Helper()
+	n := newLone(t, func(c *Config) { c.Record, c.Incarnation = record, 2 })
+	n.seq = l.seq
+	return n
+}
+
+func lastRecord(effects []Effect) *Record {
+	var r *Record
+	for _, e := range effects {
+		if p, ok := e.(Persist); ok {
+			r = &p.Record
+		}
+	}
+	return r
+}
+
+// An agent restarts with the same run id, takes its group again at the epoch it
+// had (a ticket allows that), and then a release of its earlier run arrives at
+// a voter that has restarted too, and so knows no sequences.
+func TestReleaseOfAnEarlierRun(t *testing.T) {
+	l := newLone(t, nil)
+	l.Effects()
+	l.Step(l.time(), Message{Cluster: "shop", From: "b", RunID: 7, Generation: 5, TTL: time.Second, Seq: Seq{8, 1}, Entries: []Entry{request("web", 2000)}})
+	n := restarted(t, l, lastRecord(l.Effects()))
+	say := func(inc uint64, e Entry) {
+		n.say("b", e, func(m *Message) { m.RunID, m.Seq = 7, Seq{inc, 50} })
+	}
+	say(7, Entry{Group: "web", Kind: KindRelease, Epoch: 2000})
+	if got := n.holderOf("web"); got != "b" {
+		t.Errorf("after the old release the holder is %q, want b", got)
+	}
+	say(8, Entry{Group: "web", Kind: KindRelease, Epoch: 2000})
+	if got := n.holderOf("web"); got != "" {
+		t.Errorf("after the new release the holder is %q, want nobody", got)
+	}
+}
+
+// The ticket by which a lease was won arrives again after its winner has
+// restarted and given the lease up.
+func TestTicketAfterRestart(t *testing.T) {
+	l := newLone(t, func(c *Config) { c.Record.Holds = []HoldRecord{{"web", 2000}} })
+	l.SetEligible(l.time(), "web", true, 0)
+	l.Release(l.time(), "web", ReasonReleased)
+	l.say("a", Entry{
+		Group: "web", Kind: KindTicket, Epoch: 1999, To: "v", ToRun: 99, ToEpoch: 2000, Ticket: Ticket{From: "a", RunID: 'a', Epoch: 1999},
+	}, nil)
+	if v, _ := l.Group(l.now, "web"); v.Phase != "idle" {
+		t.Errorf("the group is %v, want idle", v)
+	}
+	if n := l.Stats().Rejected[ReasonOldSequence]; n != 1 {
+		t.Errorf("%d old messages counted, want the ticket", n)
+	}
+}
+
+// Tickets that are declined cost a release each; a peer that sends them without
+// end must not fill the memory, nor bring the machine down.
+func TestTicketsWithoutEnd(t *testing.T) {
+	l := newLone(t, nil)
+	for i := range 1000 {
+		l.say("a", Entry{
+			Group: "web", Kind: KindTicket, Epoch: 1999, To: "v", ToRun: 99, ToEpoch: Epoch(2000 + i), Ticket: Ticket{From: "a", RunID: 'a', Epoch: 1999},
+		}, nil)
+		l.Check()
+	}
+	if n := len(l.repeats); n != maxRepeats {
+		t.Errorf("%d releases are being repeated, want %d", n, maxRepeats)
+	}
+}
+
+// Groups that are released and then taken out of the config leave repeats
+// behind, which is no broken invariant.
+func TestReleaseThenRemove(t *testing.T) {
+	l := newLone(t, func(c *Config) {
+		c.Groups = nil
+		for _, x := range strings.Split("abcdefghijklmnopqrst", "") {
+			c.Groups = append(c.Groups, x)
+			c.Record.Holds = append(c.Record.Holds, HoldRecord{x, 7})
+		}
+	})
+	for _, x := range strings.Split("abcdefghijklmnopqrst", "") {
+		if !l.Release(l.time(), x, ReasonReleased) {
+			t.Fatalf("nothing to release in %s", x)
+		}
+	}
+	if err := l.SetGroups(l.time(), []string{"web"}); err != nil {
+		t.Fatal(err)
+	}
+	l.Check()
+}
+
+// A group is released, taken out of the config and put back, all within a
+// second of the wall clock: its next epoch is another one, or the repeated
+// release would free the new lease under its holder.
+func TestGroupComesBack(t *testing.T) {
+	l := newLone(t, func(c *Config) { c.Record.Holds = []HoldRecord{{"web", 2000}} })
+	l.Release(l.time(), "web", ReasonReleased)
+	for _, groups := range [][]string{{"db"}, {"db", "web"}} {
+		if err := l.SetGroups(l.time(), groups); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.SetEligible(l.time(), "web", true, 0)
+	l.Tick(l.time())
+	if v, _ := l.Group(l.now, "web"); v.Phase != "acquiring" || v.Epoch <= 2000 {
+		t.Errorf("the group is %v with epoch %d, want acquiring above 2000", v.Phase, v.Epoch)
+	}
+}
+
+func TestConfigRefused(t *testing.T) {
+	for want, change := range map[string]func(*Config){
+		"need names":              func(c *Config) { c.Cluster = "" },
+		"outside":                 func(c *Config) { c.TTL = MinTTL - 1 },
+		"half the ttl":            func(c *Config) { c.Margin = c.TTL / 2 },
+		"at least one voter":      func(c *Config) { c.Voters = nil },
+		"1025 groups":             func(c *Config) { c.Groups = make([]string, MaxGroups+1) },
+		"between two voters":      func(c *Config) { c.Witness = true },
+		"no source of randomness": func(c *Config) { c.Rand = nil },
+	} {
+		cfg := Config{
+			Cluster: "shop", Node: "v", Nodes: []string{"a", "b", "v"}, Voters: []string{"a", "b", "v"}, TTL: time.Second,
+			Groups: []string{"web"}, Incarnation: 1, Rand: rand.New(rand.NewPCG(1, 2)),
+		}
+		change(&cfg)
+		if _, err := New(Time{Boot: 1}, cfg); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+}
