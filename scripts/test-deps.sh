@@ -7,7 +7,7 @@ set -euo pipefail
 declare -A need=(
   [ip]=iproute2 [nft]=nftables [tcpdump]=tcpdump [setpriv]=util-linux
   [apache2]=apache2 [mariadbd]=mariadb-server [memcached]=memcached [nginx]=nginx-light
-  [gcc]=gcc
+  [gcc]=gcc [systemd-analyze]=systemd
 )
 missing=()
 for cmd in "${!need[@]}"; do

@@ -19,6 +19,7 @@ type groupRun struct {
 	// What the policy has judged.
 	fitness  Fitness
 	unfit    bool
+	able     bool
 	failedAt time.Time
 	decision Decision
 
@@ -119,6 +120,7 @@ func (l *loop) judge() {
 		if g.iface != "" && l.linkDown[g.iface] {
 			c.LinkDown = g.iface
 		}
+		g.able = g.iface != "" && !c.Stopping && c.OpenErr == "" && c.LinkDown == ""
 		eligible, failed, reason := Judge(c)
 		if failed {
 			g.failedAt = now
@@ -169,7 +171,7 @@ func (l *loop) situation(name string, g *groupRun) Situation {
 		holder = g.lastOwner
 	}
 	return Situation{
-		Group: g.cfg, Node: l.node, Self: g.fitness, Unfit: g.unfit, Peers: peers, Holds: g.open, Holder: holder,
+		Group: g.cfg, Node: l.node, Self: g.fitness, Unfit: g.unfit, Able: g.able, Peers: peers, Holds: g.open, Holder: holder,
 		Cause: g.cause, HeldSince: g.heldSince, Moves: g.recentMoves(time.Now()), Now: time.Now(),
 	}
 }

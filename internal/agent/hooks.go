@@ -87,7 +87,7 @@ func (h *hooks) work(group string) {
 		for _, program := range c.programs {
 			if err := h.exec(program, c); err != nil {
 				h.log.Error("hook failed", "group", group, "state", c.state, "hook", program, "error", err)
-				h.history.add(control.Event{Group: group, Kind: kindHook, Detail: program, Reason: err.Error()})
+				h.history.add(control.Event{Group: group, Kind: kindHook, Subject: program, Reason: err.Error()})
 			}
 		}
 	}

@@ -66,7 +66,7 @@ func (h *hookTest) read(t *testing.T, name string) string {
 func (h *hookTest) failures() (out []string) {
 	for _, e := range h.history.since(time.Time{}, 0) {
 		if e.Kind == kindHook {
-			out = append(out, filepath.Base(e.Detail)+": "+e.Reason)
+			out = append(out, filepath.Base(e.Subject)+": "+e.Reason)
 		}
 	}
 	return out

@@ -156,7 +156,7 @@ func (l *loop) peerAlive(node string, alive bool, reason string) {
 		to = "up"
 	}
 	l.log.Info("peer is "+to, "peer", node, "reason", reason)
-	l.history.add(control.Event{Kind: kindNode, Detail: node, To: to, Reason: reason})
+	l.history.add(control.Event{Kind: kindNode, Subject: node, To: to, Reason: reason})
 	if alive {
 		// A switch or a router may have learnt something else while the peer
 		// was on the other side of a partition.
@@ -181,7 +181,7 @@ func (l *loop) checkChanged(st checks.State) {
 		return // the text only: it is shown when somebody asks
 	}
 	l.log.Info("check", "check", st.Name, "state", st.Status.String(), "reason", st.Message)
-	l.history.add(control.Event{Kind: kindCheck, Detail: st.Name, From: old.Status.String(), To: st.Status.String(), Reason: st.Message})
+	l.history.add(control.Event{Kind: kindCheck, Subject: st.Name, From: old.Status.String(), To: st.Status.String(), Reason: st.Message})
 	l.dirty = true
 }
 

@@ -106,7 +106,10 @@ type Situation struct {
 	Self  Fitness
 	// Unfit tells that Self is not eligible because something does not work,
 	// which is what moves a group; waiting for hold does not.
-	Unfit  bool
+	Unfit bool
+	// Able tells that nothing but checks speaks against this node: it could
+	// serve the addresses.
+	Able   bool
 	Peers  map[string]Peer
 	Holds  bool   // this node holds the lease
 	Holder string // who does, as far as this node knows
@@ -131,7 +134,7 @@ type Decision struct {
 func Decide(s Situation) Decision {
 	d := Decision{Stand: s.Self.Eligible, Rank: rank(s)}
 	if !s.Holds {
-		return d
+		return lastResort(s, d)
 	}
 	if s.Unfit {
 		return leave(s, d)
@@ -141,6 +144,19 @@ func Decide(s Situation) Decision {
 			d.MoveTo, d.Cause = better, CauseFailback
 			d.Reason = better + " is preferred and healthy again"
 		}
+	}
+	return d
+}
+
+// lastResort lets the last owner have its group back that handed it over and
+// finds that nobody could take it: it stays where it was. Any other candidate
+// comes first.
+func lastResort(s Situation, d Decision) Decision {
+	if d.Stand || !s.Able || !s.Unfit || s.Holder != s.Node {
+		return d
+	}
+	if target, _ := best(s); target == "" {
+		d.Stand, d.Rank = true, len(s.Group.Nodes)
 	}
 	return d
 }

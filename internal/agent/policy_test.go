@@ -67,6 +67,7 @@ func TestDecide(t *testing.T) {
 	down := Peer{Fitness: Fitness{Eligible: true}}
 	held := func(s *Situation) { s.Holds, s.Holder = true, s.Node }
 	unfit := func(s *Situation) { held(s); s.Unfit, s.Self = true, Fitness{Reason: mine} }
+	lost := func(s *Situation) { s.Holds, s.Able, s.Peers["web2"], s.Peers["web3"] = false, true, sick, down }
 	failback := func(s *Situation) { s.Node, s.Group.Failback = "web2", true; held(s) }
 	for _, tt := range []struct {
 		name  string
@@ -98,6 +99,11 @@ func TestDecide(t *testing.T) {
 			want: Decision{Reason: "stays here: moved 4 times in 10m0s already (max_moves)"}},
 		{name: "no budget", edits: []func(*Situation){unfit}, edit: func(s *Situation) { s.Moves, s.Group.MaxMoves.Count = 99, 0 },
 			want: Decision{MoveTo: "web2", Cause: CauseHealth, Reason: mine}},
+
+		{name: "last resort", edits: []func(*Situation){unfit, lost}, want: Decision{Stand: true, Rank: 3}},
+		{name: "no last resort while another could", edits: []func(*Situation){unfit, lost}, edit: func(s *Situation) { s.Peers["web3"] = up }, want: Decision{}},
+		{name: "no last resort without a link", edits: []func(*Situation){unfit, lost}, edit: func(s *Situation) { s.Able = false }, want: Decision{}},
+		{name: "no last resort of a stranger", edits: []func(*Situation){unfit, lost}, edit: func(s *Situation) { s.Holder = "web2" }, want: Decision{}},
 
 		{name: "no failback", edits: []func(*Situation){failback}, edit: func(s *Situation) { s.Group.Failback = false }, want: Decision{Stand: true, Rank: 1}},
 		{name: "failback", edits: []func(*Situation){failback}, want: Decision{Stand: true, Rank: 1, MoveTo: "web1", Cause: CauseFailback, Reason: "web1 is preferred and healthy again"}},

@@ -98,10 +98,16 @@ func (a *app) printEvent(e control.Event, asJSON bool) error {
 	return err
 }
 
-// eventText is "web1 -> web2: web1 was not heard for 1s; detail".
+// eventText is "web1 -> web2: web1 was not heard for 1s; detail", or, about
+// something that is not a group, "web1 up: joined".
 func eventText(e control.Event) string {
 	var parts []string
-	if e.From != "" || e.To != "" {
+	switch {
+	case e.Subject != "" && e.From == "":
+		parts = append(parts, strings.TrimSpace(e.Subject+" "+e.To))
+	case e.Subject != "":
+		parts = append(parts, fmt.Sprintf("%s %s -> %s", e.Subject, e.From, e.To))
+	case e.From != "" || e.To != "":
 		parts = append(parts, fmt.Sprintf("%s -> %s", orNobody(e.From), orNobody(e.To)))
 	}
 	if e.Reason != "" {

@@ -119,15 +119,16 @@ type NodeGroup struct {
 
 // Event is one line of the history.
 type Event struct {
-	At     time.Time `json:"at"`
-	Node   string    `json:"node"`            // who recorded it
-	Group  string    `json:"group,omitempty"` // empty: about the node itself
-	Kind   string    `json:"kind"`
-	From   string    `json:"from,omitempty"` // an owner, a state or a judgement, as Kind has it
-	To     string    `json:"to,omitempty"`
-	Epoch  uint64    `json:"epoch,omitempty"`
-	Reason string    `json:"reason,omitempty"`
-	Detail string    `json:"detail,omitempty"`
+	At      time.Time `json:"at"`
+	Node    string    `json:"node"`            // who recorded it
+	Group   string    `json:"group,omitempty"` // empty: about the node itself
+	Kind    string    `json:"kind"`
+	Subject string    `json:"subject,omitempty"` // the peer, check or hook it is about
+	From    string    `json:"from,omitempty"`    // an owner, a state or a judgement, as Kind has it
+	To      string    `json:"to,omitempty"`
+	Epoch   uint64    `json:"epoch,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
+	Detail  string    `json:"detail,omitempty"`
 }
 
 // SwitchoverRequest asks for a planned move.

@@ -57,7 +57,7 @@ func TestEvents(t *testing.T) {
 		told(t, began, "web2", "web1", "dead-owner", "the last owner was not heard for one ttl", "web1", "db1")
 		for _, node := range []string{"web1", "db1"} {
 			s.waitEvent(t, node, began, "web2 down", func(e control.Event) bool {
-				return e.Kind == "node" && e.Detail == "web2" && e.To == "down" && e.Reason == "does not answer probes"
+				return e.Kind == "node" && e.Subject == "web2" && e.To == "down" && e.Reason == "does not answer probes"
 			})
 		}
 	})

@@ -24,7 +24,7 @@ func TestPowerOff(t *testing.T) {
 				return e.Kind == "owner" && e.From == "web1" && e.To == "web2" && e.Detail == "dead-owner"
 			})
 		}
-		s.waitPeer(t, "web2", "web1", false)
+		s.waitPeer(t, "db1", "web1", false)
 		s.verb(t, "db1", "status").wants(t, 1, "degraded", "web1 is down")
 	})
 	t.Run("owner returns", func(t *testing.T) {

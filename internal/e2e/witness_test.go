@@ -18,7 +18,7 @@ func TestWitness(t *testing.T) {
 	must(t, s.WriteConfig(c))
 	s.observe(t, prefixes(t, c.Groups[0])[0])
 	s.startAgents(t)
-	nothing := func(context.Context) error { pass(t, 2*ttl); return nil }
+	nothing := func(context.Context) error { pass(t, ttl); return nil }
 	t.Run("both up", func(t *testing.T) {
 		s.stays(t, "web1", nothing)
 		s.verb(t, "web2", "status").wants(t, 0, "all well")

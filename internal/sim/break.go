@@ -55,3 +55,12 @@ func (h *host) breakUntil(until lease.Instant) lease.Instant {
 	}
 	return until
 }
+
+// breakFatal returns how likely the agent dies in an interruption: more so where
+// a mistake has left the one moment at which that matters.
+func (h *host) breakFatal() float64 {
+	if _, late := h.pending[0].(lease.Persist); late && h.w.o.Break == PersistLate {
+		return 0.3
+	}
+	return h.w.o.Faults.Fatal
+}

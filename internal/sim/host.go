@@ -171,7 +171,7 @@ func (h *host) interrupt() {
 	h.waiting = true
 	life := h.life
 	h.w.quiet = max(h.w.quiet, h.w.now+d)
-	if !h.w.ended && h.w.chance(h.w.o.Faults.Fatal) {
+	if !h.w.ended && h.w.chance(h.breakFatal()) {
 		h.w.stop(h, false, h.w.chance(0.7))
 		return
 	}

@@ -144,7 +144,7 @@ func TestVoter(t *testing.T) {
 				v.tell(t, n, r, e)
 				// Who hands over has let go: it does not matter to it whether the
 				// voter could follow.
-				if view, _ := v.Group(v.now, "web"); own && view.Holder == e.To && view.HolderEpoch == e.ToEpoch && view.HolderLeft == time.Second {
+				if view, _ := v.Group(v.now, "web"); own && e.ToEpoch > v.epoch && view.Holder == e.To && view.HolderEpoch == e.ToEpoch {
 					v.promised(e.To, e.ToRun, e.ToEpoch)
 				} else if own {
 					v.until = 0
