@@ -2,11 +2,13 @@ package agent
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/pkg/lease"
+	"github.com/hbagent/hbagent/pkg/vip"
 )
 
 // openRetry is how long a node that could not add its addresses stays out
@@ -120,18 +122,28 @@ func (l *loop) openPending() {
 
 func (l *loop) openNow(g *groupRun, e lease.Open) {
 	l.dirty = true
+	won := e.Cause != lease.CauseConfirmed
+	if won {
+		g.heldSince = time.Now()
+		g.cause, g.why = causeOf(e, cmp.Or(g.owner, g.lastOwner))
+	}
 	if err := l.addrs.Open(e.Group, time.Duration(e.Until)); err != nil {
 		l.log.Error("cannot open the group", "group", e.Group, "error", err)
+		if late := errors.Is(err, vip.ErrDeadline) || errors.Is(err, vip.ErrStalled); late && time.Since(g.lateAt) > openRetry {
+			// This machine stood still on the way: nothing is wrong with it
+			// now, so the voters are asked again. Twice in a row is a fault.
+			g.lateAt = time.Now()
+			l.machine.Paused(l.now(), false)
+			return
+		}
 		g.openErr, g.openErrUntil = "cannot add the addresses: "+err.Error(), time.Now().Add(openRetry)
 		l.machine.Release(l.now(), e.Group, lease.ReasonReleased)
 		return
 	}
 	g.open, g.lost = true, ""
-	if e.Cause == lease.CauseConfirmed {
+	if !won {
 		return
 	}
-	g.heldSince = time.Now()
-	g.cause, g.why = causeOf(e, cmp.Or(g.owner, g.lastOwner))
 	if g.cause == CauseHealth {
 		g.noteMove(uint64(e.Epoch), time.Now())
 	}

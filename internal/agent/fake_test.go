@@ -82,6 +82,7 @@ type fakeAddresses struct {
 	mu       sync.Mutex
 	calls    []string
 	openErr  error
+	lateOnce bool // the next Open comes too late for its lease
 	openTook time.Duration
 	shutErr  error
 	squatter net.HardwareAddr // answers probes
@@ -105,6 +106,9 @@ func (f *fakeAddresses) said() []string {
 func (f *fakeAddresses) Open(group string, deadline time.Duration) error {
 	f.mu.Lock()
 	err, took := f.openErr, f.openTook
+	if f.lateOnce {
+		f.lateOnce, err = false, vip.ErrDeadline
+	}
 	f.mu.Unlock()
 	f.note("open %s", group)
 	time.Sleep(took)

@@ -25,6 +25,7 @@ type groupRun struct {
 
 	openErr      string // the addresses could not be added, until openErrUntil
 	openErrUntil time.Time
+	lateAt       time.Time // opening came too late for its lease, once
 	forcedUntil  time.Time // a person wants it here, whatever the checks say
 
 	// The claim.

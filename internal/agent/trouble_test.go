@@ -177,6 +177,23 @@ func TestOpenFails(t *testing.T) {
 	})
 }
 
+// A stall between winning a lease and opening is no fault of the node: it asks
+// the voters again.
+func TestOpenTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, testConfig)
+		web1 := w.boot("web1")
+		web1.addrs.lateOnce = true
+		w.boot("web2")
+		w.boot("db1")
+		web1.check("web", checks.Passing, "")
+		w.wait(3 * testTTL)
+		w.owned("web1")
+		diff(t, "calls on web1", web1.addrs.said(), []string{"open web", "shut web: machine or process was paused", "open web"})
+		diff(t, "states on web1", web1.events(kindState), []string{"standby>active: nobody had it"})
+	})
+}
+
 func TestRenewFails(t *testing.T) {
 	// The kernel no longer knows the group: it is opened again, and given up where that fails.
 	synctest.Test(t, func(t *testing.T) {
