@@ -32,6 +32,7 @@ type Options struct {
 	Node       string // empty: found by host name or address
 	RunDir     string // a tmpfs: a boot empties it
 	StateDir   string // outlives a boot
+	NewVoters  bool   // accept a list of voters that is not one step from the last run's
 	Version    string
 	Logger     *slog.Logger
 }
@@ -67,7 +68,8 @@ type agent struct {
 	stopIO  context.CancelFunc
 	events  chan vip.Event
 
-	reloading sync.Mutex // one at a time, from SIGHUP or the socket
+	reloading sync.Mutex   // one at a time, from SIGHUP or the socket
+	state     machineState // as written; guarded by reloading after the start
 }
 
 // start builds everything and binds every socket, so that what can fail fails
@@ -87,7 +89,7 @@ func start(o Options) (_ *agent, err error) {
 			a.close()
 		}
 	}()
-	if a.lock, err = lockRunDir(o.RunDir); err != nil {
+	if a.lock, err = LockRunDir(o.RunDir); err != nil {
 		return nil, err
 	}
 	id, err := bootID()
@@ -99,8 +101,15 @@ func start(o Options) (_ *agent, err error) {
 	if err != nil {
 		log.Warn("the lease record cannot be read: this node's vote waits for one ttl", "error", err)
 	}
-	last, state, err := nextState(o.StateDir, cfg.Lease.TTL, time.Now())
+	last, err := readState(o.StateDir)
 	if err != nil {
+		return nil, err
+	}
+	if err := last.checkVoters(cfg); err != nil && !o.NewVoters {
+		return nil, err
+	}
+	a.state = last.next(cfg, time.Now())
+	if err := a.state.write(o.StateDir); err != nil {
 		return nil, err
 	}
 	if a.history, err = openHistory(filepath.Join(o.StateDir, historyName), node, log); err != nil {
@@ -117,7 +126,7 @@ func start(o Options) (_ *agent, err error) {
 	if err := a.connect(cfg, keys, record); err != nil {
 		return nil, err
 	}
-	a.loop.machine, err = lease.New(a.loop.now(), leaseConfig(cfg, node, a.loop.runIDValue, state, last, record))
+	a.loop.machine, err = lease.New(a.loop.now(), leaseConfig(cfg, node, a.loop.runIDValue, a.state, last, record))
 	if err != nil {
 		return nil, err
 	}
@@ -209,6 +218,17 @@ func (a *agent) run(ctx context.Context) error {
 	return err
 }
 
+// reloadBySignal has nobody to answer, so the log says it all.
+func (a *agent) reloadBySignal(ctx context.Context) {
+	res, err := a.reload(ctx, false)
+	switch {
+	case err != nil:
+		a.log.Error("reload: nothing has changed", "error", err)
+	case len(res.NeedsRestart) > 0:
+		a.log.Error("reload: nothing has changed, because this needs a restart", "changes", res.NeedsRestart)
+	}
+}
+
 // serveSignals returns when the agent is to end, and whether it keeps its leases.
 func (a *agent) serveSignals(ctx, tasks context.Context, signals <-chan os.Signal) (keep bool) {
 	for {
@@ -220,9 +240,7 @@ func (a *agent) serveSignals(ctx, tasks context.Context, signals <-chan os.Signa
 		case s := <-signals:
 			switch s {
 			case syscall.SIGHUP:
-				if _, err := a.reload(tasks, false); err != nil {
-					a.log.Error("reload: nothing has changed", "error", err)
-				}
+				a.reloadBySignal(tasks)
 			case syscall.SIGUSR2:
 				return true
 			default:

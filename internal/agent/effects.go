@@ -133,7 +133,7 @@ func (l *loop) openNow(g *groupRun, e lease.Open) {
 			// This machine stood still on the way: nothing is wrong with it
 			// now, so the voters are asked again. Twice in a row is a fault.
 			g.lateAt = time.Now()
-			l.machine.Paused(l.now(), false)
+			l.machine.Confirm(l.now(), e.Group)
 			return
 		}
 		g.openErr, g.openErrUntil = "cannot add the addresses: "+err.Error(), time.Now().Add(openRetry)

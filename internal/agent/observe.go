@@ -43,7 +43,7 @@ func (l *loop) observe(name string, g *groupRun) {
 		if s, ok := l.peers[owner].groupState(name); ok && s.Epoch == epoch {
 			cause, why = Cause(s.Cause), s.Reason
 			if cause == CauseHealth {
-				g.noteMove(epoch, s.Since)
+				g.noteMove(epoch, time.Now()) // its clock may be wrong
 			}
 		}
 	}

@@ -21,7 +21,7 @@ func (a *agent) reload(ctx context.Context, force bool) (res control.ReloadResul
 	defer a.reloading.Unlock()
 	tellReloading()
 	defer tell(daemon.SdNotifyReady)
-	cfg, _, _, err := loadConfig(a.opts)
+	cfg, _, keys, err := loadConfig(a.opts)
 	if err != nil {
 		return res, control.Errorf(control.CodeInvalid, "%v", err)
 	}
@@ -45,12 +45,23 @@ func (a *agent) reload(ctx context.Context, force bool) (res control.ReloadResul
 		res.Warnings = append(res.Warnings, "nothing has changed: `systemctl restart hbagent` takes the whole file over, and moves no address")
 		return res, nil
 	}
+	// The file of keys is no part of the config: what is in it may have changed
+	// under the same name.
+	if len(keys) > 0 {
+		if err := a.net.UpdateKeys(keys); err != nil {
+			return res, control.Errorf(control.CodeInvalid, "nothing has changed: %v", err)
+		}
+	}
 	if diff.Empty() {
 		return res, nil
 	}
 	var problem error
 	err = a.loop.do(ctx, func() { problem = a.apply(cfg, diff, force) })
-	return res, errors.Join(err, problem)
+	if err = errors.Join(err, problem); err != nil {
+		return res, err
+	}
+	a.state.Voters, a.state.Generation = cfg.Voters(), cfg.Lease.Generation
+	return res, a.state.write(a.opts.StateDir)
 }
 
 // apply puts a config into force. It runs in the loop. What may fail comes
@@ -61,7 +72,7 @@ func (a *agent) apply(cfg *config.Config, diff config.Changes, force bool) error
 		return err
 	}
 	if err := l.addrs.Reconfigure(vipGroups(cfg, l.node)); err != nil {
-		return control.Errorf(control.CodeInvalid, "nothing has changed: %v", err)
+		return errors.Join(control.Errorf(control.CodeInvalid, "nothing has changed: %v", err), l.addrs.Reconfigure(vipGroups(l.cfg, l.node)))
 	}
 	if err := a.runner.Replace(checkSpecs(cfg, l.node)); err != nil {
 		return errors.Join(control.Errorf(control.CodeInvalid, "nothing has changed: %v", err), l.addrs.Reconfigure(vipGroups(l.cfg, l.node)))
@@ -113,7 +124,10 @@ func (l *loop) voterChange(v config.VoterChange, force bool) error {
 	}
 	for _, name := range append(l.cfg.Voters(), v.Added...) {
 		p := l.peers[name]
-		if p != nil && (!p.known || p.state.Generation < l.cfg.Lease.Generation) {
+		if p == nil {
+			continue // this node itself: a node that is new needs a restart
+		}
+		if !p.known || p.state.Generation < l.cfg.Lease.Generation {
 			return control.Errorf(control.CodeConflict, "nothing has changed: voter %s has not reported generation %d yet; reload it first, or use --force if it is gone for good",
 				name, l.cfg.Lease.Generation)
 		}

@@ -21,7 +21,7 @@ func (n *testNode) reload(t *testing.T, text string, force bool) (control.Reload
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	a := &agent{opts: Options{ConfigFile: path, Node: n.node}, loop: n.loop, log: n.log, runner: n.api.runner}
+	a := &agent{opts: Options{ConfigFile: path, Node: n.node, StateDir: t.TempDir()}, loop: n.loop, log: n.log, runner: n.api.runner}
 	res, err := a.reload(t.Context(), force)
 	synctest.Wait()
 	return res, err

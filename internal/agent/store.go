@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/pkg/lease"
 )
 
@@ -38,9 +40,9 @@ type store struct {
 	bootID string
 }
 
-// lockRunDir makes sure that one agent at a time uses a run directory. The lock
+// LockRunDir makes sure that one agent at a time uses a run directory. The lock
 // goes with the process, however it ends.
-func lockRunDir(dir string) (*os.File, error) {
+func LockRunDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
 	}
@@ -109,17 +111,19 @@ func ResumableGroups(runDir string) ([]string, error) {
 	return groups, nil
 }
 
-// machineState outlives a boot. It is written once at each start.
+// machineState outlives a boot. It is written at each start, and when the list of
+// voters changes.
 type machineState struct {
 	Incarnation uint64        `json:"incarnation"`
 	TTL         time.Duration `json:"ttl_ns"`
+	Voters      []string      `json:"voters,omitempty"`
+	Generation  uint64        `json:"generation,omitempty"` // of Voters
 }
 
-// nextState reads what the last run left, and returns it with the state of this
-// run, already written: an incarnation is used once, whatever happens later.
-func nextState(dir string, ttl time.Duration, now time.Time) (last, this machineState, err error) {
+// readState returns what the last run left, the zero value if there was none.
+func readState(dir string) (last machineState, err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return last, this, fmt.Errorf("state directory: %w", err)
+		return last, fmt.Errorf("state directory: %w", err)
 	}
 	path := filepath.Join(dir, stateName)
 	b, err := os.ReadFile(path)
@@ -127,16 +131,43 @@ func nextState(dir string, ttl time.Duration, now time.Time) (last, this machine
 		// A damaged file is treated as none: the wall clock stands in for it.
 		_ = json.Unmarshal(b, &last)
 	} else if !errors.Is(err, fs.ErrNotExist) {
-		return last, this, fmt.Errorf("state directory: %w", err)
+		return last, fmt.Errorf("state directory: %w", err)
 	}
 	if last.TTL < 0 || last.TTL > lease.MaxTTL {
 		last.TTL = lease.MaxTTL
 	}
-	this = machineState{Incarnation: max(uint64(max(now.UnixNano(), 0)), last.Incarnation+1), TTL: ttl}
-	if err := writeJSON(path, this, (*os.File).Sync); err != nil {
-		return last, this, fmt.Errorf("state directory: %w", err)
+	return last, nil
+}
+
+// next is the state of the run that follows s. It must be written before the
+// first message: an incarnation is used once, whatever happens later.
+func (s machineState) next(cfg *config.Config, now time.Time) machineState {
+	return machineState{
+		Incarnation: max(uint64(max(now.UnixNano(), 0)), s.Incarnation+1), TTL: cfg.Lease.TTL,
+		Voters: cfg.Voters(), Generation: cfg.Lease.Generation,
 	}
-	return last, this, nil
+}
+
+func (s machineState) write(dir string) error {
+	if err := writeJSON(filepath.Join(dir, stateName), s, (*os.File).Sync); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	return nil
+}
+
+// checkVoters holds the list of voters of a config against that of the last run.
+// One step away, two majorities always meet; further away two nodes could each
+// have one.
+func (s machineState) checkVoters(cfg *config.Config) error {
+	if s.Generation == 0 {
+		return nil // the first run
+	}
+	if err := config.ChangeOfVoters(s.Voters, cfg.Voters(), int64(cfg.Lease.Generation)-int64(s.Generation)).Check(); err != nil {
+		return fmt.Errorf("%s: the list of voters is not one step from that of this agent's last run (%s, generation %d): %w; "+
+			"when every agent of the old list is stopped, start each once with --new-voters",
+			cfg.File, strings.Join(s.Voters, ", "), s.Generation, err)
+	}
+	return nil
 }
 
 // writeJSON replaces a file in one step; sync may be nil.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -88,22 +89,26 @@ func TestClocks(t *testing.T) {
 	}
 }
 
-func TestNextState(t *testing.T) {
+func TestMachineState(t *testing.T) {
+	cfg := parse(t, testConfig)
 	dir := filepath.Join(t.TempDir(), "state")
-	last, this, err := nextState(dir, testTTL, noon)
+	first, err := readState(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	diff(t, "last, the first time", last, machineState{})
-	diff(t, "this", this, machineState{Incarnation: uint64(noon.UnixNano()), TTL: testTTL})
-
-	// The wall clock went back over a boot: the incarnation grows all the same.
-	last, next, err := nextState(dir, 2*testTTL, noon.Add(-time.Hour))
+	diff(t, "the first time", first, machineState{})
+	this := first.next(cfg, noon)
+	diff(t, "this", this, machineState{Incarnation: uint64(noon.UnixNano()), TTL: testTTL, Voters: cfg.Voters(), Generation: 1})
+	if err := this.write(dir); err != nil {
+		t.Fatal(err)
+	}
+	last, err := readState(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	diff(t, "last", last, this)
-	diff(t, "next", next, machineState{Incarnation: this.Incarnation + 1, TTL: 2 * testTTL})
+	// The wall clock went back over a boot: the incarnation grows all the same.
+	diff(t, "next", last.next(cfg, noon.Add(-time.Hour)).Incarnation, this.Incarnation+1)
 
 	path := filepath.Join(dir, stateName)
 	for text, ttl := range map[string]time.Duration{
@@ -115,29 +120,55 @@ func TestNextState(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		last, this, err := nextState(dir, testTTL, noon)
-		if err != nil || last.TTL != ttl || this.Incarnation < uint64(noon.UnixNano()) {
-			t.Errorf("state %q: %+v, %+v, %v; want a last ttl of %v", text, last, this, err, ttl)
+		if last, err := readState(dir); err != nil || last.TTL != ttl {
+			t.Errorf("state %q: %+v, %v; want a last ttl of %v", text, last, err, ttl)
 		}
 	}
-	if _, _, err := nextState(filepath.Join(path, "below a file"), testTTL, noon); err == nil {
+	if _, err := readState(filepath.Join(path, "below a file")); err == nil {
 		t.Error("a state directory that cannot be made is no error")
+	}
+}
+
+// A list of voters may be one step from that of the last run, with the next
+// generation: a restart is no way around the rule of the reload.
+func TestVotersSinceTheLastRun(t *testing.T) {
+	cfg := parse(t, testConfig)
+	for _, tt := range []struct {
+		name       string
+		voters     []string
+		generation uint64
+		ok         bool
+	}{
+		{"the first run", nil, 0, true},
+		{"the same", cfg.Voters(), 1, true},
+		{"one less before", []string{"web1", "web2"}, 0, true}, // a state of before lists were kept
+		{"another list of the same generation", []string{"web1", "web2"}, 1, false},
+		{"two replaced", []string{"web1", "x", "y"}, 1, false},
+		{"a generation back", cfg.Voters(), 2, false},
+	} {
+		err := machineState{Voters: tt.voters, Generation: tt.generation}.checkVoters(cfg)
+		if (err == nil) != tt.ok {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), "--new-voters") {
+			t.Errorf("%s: no way out is named: %v", tt.name, err)
+		}
 	}
 }
 
 func TestLockRunDir(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "run")
-	first, err := lockRunDir(dir)
+	first, err := LockRunDir(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := lockRunDir(dir); !errors.Is(err, ErrRunning) {
+	if _, err := LockRunDir(dir); !errors.Is(err, ErrRunning) {
 		t.Errorf("a second agent: %v", err)
 	}
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := lockRunDir(dir)
+	again, err := LockRunDir(dir)
 	if err != nil {
 		t.Fatalf("after the first has ended: %v", err)
 	}
@@ -158,7 +189,7 @@ func TestStartThatFails(t *testing.T) {
 	if err := os.WriteFile(o.ConfigFile, []byte(edited(t, "10.0.0.11", "192.0.2.1")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	lock, err := lockRunDir(o.RunDir)
+	lock, err := LockRunDir(o.RunDir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +200,7 @@ func TestStartThatFails(t *testing.T) {
 	if err := Run(t.Context(), o); err == nil {
 		t.Error("it runs on an address of another machine")
 	}
-	if lock, err = lockRunDir(o.RunDir); err != nil {
+	if lock, err = LockRunDir(o.RunDir); err != nil {
 		t.Errorf("after a start that failed: %v", err)
 	}
 	lock.Close()

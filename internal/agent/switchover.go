@@ -269,7 +269,7 @@ func (m *mover) await(ctx context.Context, after uint64) (control.SwitchoverResu
 		m.result.Epoch = answer.Epoch
 		m.result.NoOwnerMs = m.sinceShut(ctx)
 		m.step("handover", control.StepOK, m.result.To+" is active")
-		m.result.Outcome = control.OutcomeMoved
+		m.result.Outcome, m.result.Owner = control.OutcomeMoved, m.result.To
 		return m.result, nil
 	}
 	reason := answer.Reason
@@ -300,7 +300,7 @@ func (m *mover) rollBack(ctx context.Context, reason string) control.SwitchoverR
 	defer cancel()
 	m.result.Reason = reason
 	owner, epoch := l.awaitOwner(ctx, m.req.Group, "")
-	m.result.Epoch = epoch
+	m.result.Epoch, m.result.Owner = epoch, owner
 	switch owner {
 	case "":
 		m.result.Outcome = control.OutcomeFailed
@@ -310,7 +310,7 @@ func (m *mover) rollBack(ctx context.Context, reason string) control.SwitchoverR
 		m.step("roll back", control.StepOK, owner+" came up after all")
 	default:
 		m.result.Outcome = control.OutcomeRolledBack
-		m.step("roll back", control.StepOK, owner+" has it again")
+		m.step("roll back", control.StepOK, owner+" has it")
 	}
 	m.result.NoOwnerMs = m.sinceShut(context.WithoutCancel(ctx))
 	return m.result

@@ -34,7 +34,7 @@ func TestSwitchover(t *testing.T) {
 
 		// Asked for anywhere, without a target: the owner does it.
 		res, steps := switchover(t, db1, control.SwitchoverRequest{Group: "web"})
-		diff(t, "result", res, control.SwitchoverResult{Group: "web", From: "web1", To: "web2", Outcome: control.OutcomeMoved, NoOwnerMs: res.NoOwnerMs})
+		diff(t, "result", res, control.SwitchoverResult{Group: "web", From: "web1", To: "web2", Outcome: control.OutcomeMoved, Owner: "web2", NoOwnerMs: res.NoOwnerMs})
 		diff(t, "steps", steps, []string{"preflight ok: web2 is ready", "handover ok: web2 is active"})
 		if res.NoOwnerMs > 5 {
 			t.Errorf("nobody owned it for %v ms", res.NoOwnerMs)
@@ -138,7 +138,7 @@ func TestSwitchoverRollsBack(t *testing.T) {
 		web2.addrs.openErr = errors.New("no such device")
 		res, steps := switchover(t, web1, control.SwitchoverRequest{Group: "web"})
 		diff(t, "outcome", res.Outcome, control.OutcomeRolledBack)
-		if !strings.Contains(res.Reason, "no such device") || len(steps) != 3 || steps[2] != "roll back ok: web1 has it again" {
+		if !strings.Contains(res.Reason, "no such device") || len(steps) != 3 || steps[2] != "roll back ok: web1 has it" {
 			t.Errorf("%+v, %q", res, steps)
 		}
 		if limit := float64(testTTL.Milliseconds()) / 10; res.NoOwnerMs > limit {
@@ -159,7 +159,7 @@ func TestSwitchoverTargetDies(t *testing.T) {
 		}
 		res, steps := switchover(t, web1, control.SwitchoverRequest{Group: "web"})
 		diff(t, "outcome", res.Outcome, control.OutcomeRolledBack)
-		diff(t, "steps", steps, []string{"preflight ok: web2 is ready", "handover failed: web2 did not open: unreachable", "roll back ok: web1 has it again"})
+		diff(t, "steps", steps, []string{"preflight ok: web2 is ready", "handover failed: web2 did not open: unreachable", "roll back ok: web1 has it"})
 		if ms, ttl := res.NoOwnerMs, float64(testTTL.Milliseconds()); ms < ttl || ms > 1.2*ttl {
 			t.Errorf("nobody owned it for %v ms, want one ttl", ms)
 		}

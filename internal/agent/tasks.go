@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"net"
+	"net/netip"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -149,17 +151,26 @@ func (l *loop) wantsProbes() (groups []string, iface string) {
 		if g.iface == "" {
 			continue
 		}
-		iface = g.iface
+		if iface == "" || onNetwork(g.cfg.Addresses, l.cfg.Lease.Witness) {
+			iface = g.iface
+		}
 		if !g.fitness.Eligible || g.open {
 			continue
 		}
 		v, _ := l.machine.Group(now, name)
-		suspect := v.HolderLeft < l.ttl/suspectDivisor
+		// A node without a vote has no promise to look at, only what peers tell.
+		suspect := g.owner == "" || v.HolderLeft != 0 && v.HolderLeft < l.ttl/suspectDivisor
 		if g.pending != nil || suspect || l.machine.WantsAddressProbe(now, name) {
 			groups = append(groups, name)
 		}
 	}
 	return groups, iface
+}
+
+// onNetwork reports whether an address is on the network of one of these: the
+// witness is asked on the segment of the floating addresses.
+func onNetwork(addresses []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(addresses, func(p netip.Prefix) bool { return a.IsValid() && p.Masked().Contains(a) })
 }
 
 // probed takes the answer to a look.

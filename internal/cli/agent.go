@@ -33,6 +33,7 @@ Exit codes: 0 stopped as told, 1 could not start or gave up, 2 wrong usage.`,
 	f.StringVarP(&o.ConfigFile, "config", "c", defaultConfig, "config file, the same on every node")
 	f.StringVar(&o.Node, "node", "", "name of this node (default: found by host name or address)")
 	f.StringVar(&o.StateDir, "state-dir", defaultStateDir, "directory of what outlives a boot")
+	f.BoolVar(&o.NewVoters, "new-voters", false, "accept a list of voters that is more than one step from the last run's\n(only when every agent of the old list is stopped)")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&format, "log-format", "text", "text or json")
 	return cmd

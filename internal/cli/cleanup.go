@@ -5,22 +5,18 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
+
+	"github.com/hbagent/hbagent/internal/agent"
 )
 
 // Given by a specification.
 const (
 	// envServiceResult is set by systemd for ExecStopPost= (systemd.exec(5)).
 	envServiceResult = "SERVICE_RESULT"
-	// lockName is the file in the run directory on which the agent holds a flock(2) while it lives.
-	lockName = "lock"
 )
-
-var errAgentRuns = errors.New("an agent is running")
 
 func (a *app) cleanup() *cobra.Command {
 	var force bool
@@ -45,9 +41,8 @@ func (a *app) runCleanup(force bool) error {
 	case errors.Is(err, fs.ErrNotExist):
 		_, err := fmt.Fprintf(a.stdout, "nothing to remove: %s does not exist\n", a.runDir)
 		return err
-	case errors.Is(err, errAgentRuns) && !force:
-		return fmt.Errorf("%w on %s, and would put everything back: stop it first (systemctl stop hbagent), or use --force",
-			err, a.runDir)
+	case errors.Is(err, agent.ErrRunning) && !force:
+		return fmt.Errorf("an agent is running on %s, and would put everything back: stop it first (systemctl stop hbagent), or use --force", a.runDir)
 	case err != nil && !force:
 		return err
 	case err == nil:
@@ -79,16 +74,12 @@ func (a *app) runCleanup(force bool) error {
 
 // lockRunDir keeps an agent from starting while things are removed under it.
 func lockRunDir(runDir string) (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(runDir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
+	if _, err := os.Stat(runDir); err != nil {
 		return nil, fmt.Errorf("lock the run directory: %w", err)
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, errAgentRuns
-		}
-		return nil, fmt.Errorf("lock the run directory: %w", os.NewSyscallError("flock", err))
+	f, err := agent.LockRunDir(runDir)
+	if err != nil {
+		return nil, err
 	}
 	return func() { f.Close() }, nil
 }

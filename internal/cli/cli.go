@@ -119,8 +119,8 @@ const (
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "hbagent COMMAND",
-		Short: "Floating IP addresses that are never in two places",
-		Long: `hbagent keeps floating IP addresses on one healthy machine of a few, and never on two.
+		Short: "Floating IP addresses, agreed by majority",
+		Long: `hbagent keeps floating IP addresses on one healthy machine of a few, agreed by majority.
 
   hbagent status            who owns what, and why
   hbagent events            what happened, and why

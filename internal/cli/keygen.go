@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,11 +8,12 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+
+	"github.com/hbagent/hbagent/internal/config"
 )
 
 // Chosen by us.
 const (
-	keyBytes = 32 // AES-256, the longest that memberlist takes
 	// keyMode lets a group read the key that the file is given to, and nobody else.
 	keyMode = 0o640
 )
@@ -31,7 +30,7 @@ tell each other. Every node has the same file.
   hbagent keygen -o /etc/hbagent/gossip.key`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			key := newKey()
+			key := config.GenerateKey() + "\n"
 			if file == "" {
 				_, err := fmt.Fprint(a.stdout, key)
 				return err
@@ -50,12 +49,6 @@ tell each other. Every node has the same file.
 	cmd.Flags().StringVarP(&file, "output", "o", "", "write it to this file, with mode 0640 (default: stdout)")
 	cmd.Flags().BoolVar(&force, "force", false, "replace a file that exists")
 	return cmd
-}
-
-func newKey() string {
-	key := make([]byte, keyBytes)
-	rand.Read(key) // never fails: the program ends if the kernel has no randomness
-	return base64.StdEncoding.EncodeToString(key) + "\n"
 }
 
 // writeKey puts a whole key at path or leaves what was there: an agent that starts meanwhile never

@@ -153,7 +153,7 @@ func TestCleanup(t *testing.T) {
 	})
 	t.Run("leaves a running agent alone", func(t *testing.T) {
 		dir := t.TempDir()
-		lock, err := os.Create(filepath.Join(dir, lockName))
+		lock, err := os.Create(filepath.Join(dir, "lock"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,9 +28,13 @@ Exit codes: 0 done, 1 refused (the reason says why), 2 wrong usage.`,
 				fmt.Fprintf(a.stderr, "hbagent: warning: %s\n", strings.TrimRight(warning, "\n"))
 			}
 			if asJSON {
-				return a.printJSON(a.stdout, r, true)
+				err = a.printJSON(a.stdout, r, true)
+			} else {
+				_, err = fmt.Fprint(a.stdout, reloadText(r))
 			}
-			_, err = fmt.Fprint(a.stdout, reloadText(r))
+			if err == nil && len(r.NeedsRestart) > 0 {
+				return exitCode(exitFailed) // nothing of the file is in force: `systemctl reload` must show it
+			}
 			return err
 		},
 	}

@@ -107,6 +107,9 @@ func outcomeText(r control.SwitchoverResult) string {
 	case control.OutcomeRefused:
 		return fmt.Sprintf("refused, nothing has changed%s", because)
 	case control.OutcomeRolledBack:
+		if r.Owner != "" && r.Owner != r.From {
+			return fmt.Sprintf("rolled back, %s is on %s now%s; %s", r.Group, r.Owner, because, cost)
+		}
 		return fmt.Sprintf("rolled back, %s stays on %s%s; %s", r.Group, from, because, cost)
 	case control.OutcomeFailed:
 		return fmt.Sprintf("failed%s; look at `hbagent status %s`", because, r.Group)

@@ -202,7 +202,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	answer = control.ReloadResult{Changed: []string{"group web: hold 10s -> 20s"}, NeedsRestart: []string{"cluster: port"}, Warnings: []string{"drain is ignored"}}
-	want := result{exitOK, "changed: group web: hold 10s -> 20s\nafter a restart: cluster: port\n`systemctl restart hbagent` moves no group\n", "hbagent: warning: drain is ignored\n"}
+	want := result{exitFailed, "changed: group web: hold 10s -> 20s\nafter a restart: cluster: port\n`systemctl restart hbagent` moves no group\n", "hbagent: warning: drain is ignored\n"}
 	if got := run(t, "reload", "--run-dir", dir); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

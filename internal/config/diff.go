@@ -177,12 +177,14 @@ func Diff(old, new *Config) Changes {
 	slices.SortFunc(ch.All, func(a, b Change) int {
 		return compareEntries(entry{section: a.Section, name: a.Name, key: a.Key}, entry{section: b.Section, name: b.Name, key: b.Key})
 	})
-	ch.Voters = VoterChange{
-		Added:      without(new.Voters(), old.Voters()),
-		Removed:    without(old.Voters(), new.Voters()),
-		Generation: int64(new.Lease.Generation) - int64(old.Lease.Generation), // both at most 2^53
-	}
+	// Both generations are at most 2^53.
+	ch.Voters = ChangeOfVoters(old.Voters(), new.Voters(), int64(new.Lease.Generation)-int64(old.Lease.Generation))
 	return ch
+}
+
+// ChangeOfVoters compares two lists of voters whose generations differ by generation.
+func ChangeOfVoters(old, new []string, generation int64) VoterChange {
+	return VoterChange{Added: without(new, old), Removed: without(old, new), Generation: generation}
 }
 
 // without returns the names of a that are not in b, sorted.

@@ -164,7 +164,7 @@ type Outcome string
 const (
 	OutcomeMoved      Outcome = "moved"
 	OutcomeRefused    Outcome = "refused"     // preflight said no, nothing has changed
-	OutcomeRolledBack Outcome = "rolled-back" // the target did not come up, the old owner has it again
+	OutcomeRolledBack Outcome = "rolled-back" // the target did not come up, another has it: Owner says who
 	OutcomeFailed     Outcome = "failed"      // neither: look at the status
 )
 
@@ -174,6 +174,7 @@ type SwitchoverResult struct {
 	From      string           `json:"from"`
 	To        string           `json:"to"`
 	Outcome   Outcome          `json:"outcome"`
+	Owner     string           `json:"owner,omitempty"` // who has it at the end, as far as is known
 	Reason    string           `json:"reason,omitempty"`
 	Epoch     uint64           `json:"epoch"`
 	NoOwnerMs float64          `json:"no_owner_ms"` // how long nobody owned it

@@ -141,8 +141,9 @@ func TestManyAddresses(t *testing.T) {
 			var a sample
 			var err1, err2 error
 			a.at = time.Now()
-			a.old, err1 = count("web1")
+			// In this order: what the old owner still has after the new one had some, both had.
 			a.new, err2 = count("web2")
+			a.old, err1 = count("web1")
 			failed = errors.Join(err1, err2)
 			samples = append(samples, a)
 			select {

@@ -26,7 +26,20 @@ func (h *host) breakConfig(cfg *lease.Config) {
 			cfg.Record = h.old[0]
 		}
 	case VisibleQuorum:
-		cfg.Voters = []string{h.name, h.w.names[(h.i+1)%len(h.w.names)]}
+		cfg.Voters = h.visible()
+	}
+}
+
+// visible is the list of voters of a node that counts whom it sees.
+func (h *host) visible() []string {
+	return []string{h.name, h.w.names[(h.i+1)%len(h.w.names)]}
+}
+
+// breakMessage makes a list of voters pass that is not the sender's: the lease
+// refuses such messages, so this breakage must break that, too.
+func (h *host) breakMessage(m *lease.Message) {
+	if h.w.o.Break == VisibleQuorum {
+		m.Voters = lease.ListHash(h.visible())
 	}
 }
 

@@ -62,6 +62,7 @@ func (n *network) carry(b []byte, to int) {
 				n.w.fail(fmt.Errorf("a message of a peer was not understood: %w", err))
 				return nil
 			}
+			h.breakMessage(&msg)
 			m.Step(now, msg)
 			return msg
 		}})

@@ -47,6 +47,7 @@ func encodeHeader(m Message) []byte {
 	b = appendString(b, m.From)
 	b = binary.AppendUvarint(b, uint64(m.RunID))
 	b = binary.AppendUvarint(b, m.Generation)
+	b = binary.AppendUvarint(b, m.Voters)
 	b = binary.AppendUvarint(b, uint64(m.TTL))
 	b = appendSeq(b, m.Seq)
 	return binary.AppendVarint(b, int64(m.Heard))
@@ -117,6 +118,7 @@ func Decode(b []byte) (Message, error) {
 		From:       d.string(),
 		RunID:      RunID(d.uvarint()),
 		Generation: d.uvarint(),
+		Voters:     d.uvarint(),
 		TTL:        d.duration(),
 		Seq:        d.seq(),
 		Heard:      time.Duration(d.varint()),

@@ -55,7 +55,7 @@ func anyMessage(entries int) *rapid.Generator[Message] {
 	return rapid.Custom(func(t *rapid.T) Message {
 		return Message{
 			Cluster: anyName.Draw(t, "cluster"), From: anyName.Draw(t, "from"), RunID: anyRun.Draw(t, "run"),
-			Generation: rapid.Uint64().Draw(t, "generation"), TTL: anyDuration.Draw(t, "ttl"), Seq: anySeq.Draw(t, "seq"),
+			Generation: rapid.Uint64().Draw(t, "generation"), Voters: rapid.Uint64().Draw(t, "voters"), TTL: anyDuration.Draw(t, "ttl"), Seq: anySeq.Draw(t, "seq"),
 			Heard: time.Duration(rapid.Int64().Draw(t, "heard")), Entries: rapid.SliceOfN(anyEntry, 0, entries).Draw(t, "entries"),
 		}
 	})

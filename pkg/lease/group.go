@@ -146,7 +146,7 @@ func (m *Machine) answer(now Time, msg *Message, e *Entry) {
 		m.refused(now, g, msg, e)
 		return
 	}
-	if msg.TTL != m.cfg.TTL || !adjacent(msg.Generation, m.cfg.Generation) {
+	if msg.TTL != m.cfg.TTL || !m.sameElectorate(msg) {
 		m.stats.Rejected[ReasonMalformed]++
 		return
 	}

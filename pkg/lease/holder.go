@@ -92,13 +92,27 @@ func (m *Machine) Paused(now Time, reverted bool) {
 		g := m.groups[name]
 		switch g.phase {
 		case phaseHolding:
-			m.out.shut(Shut{Group: g.name, Epoch: g.epoch, Reason: ReasonPaused})
-			m.begin(now, g, phaseConfirming, g.epoch, CauseConfirmed)
+			m.confirm(now, g)
 		case phaseAcquiring:
 			m.giveUp(now, g, now.Boot.Add(m.jitter(m.cfg.TTL)))
 		}
 	}
 	m.flush(now)
+}
+
+// Confirm does for one group what Paused does for all: its gate could not be
+// opened or renewed in time, so it is shut, and the voters are asked again. Call
+// it before anything else is asked of the Machine.
+func (m *Machine) Confirm(now Time, name string) {
+	if g := m.groups[name]; g != nil && g.phase == phaseHolding {
+		m.confirm(now, g)
+		m.flush(now)
+	}
+}
+
+func (m *Machine) confirm(now Time, g *group) {
+	m.out.shut(Shut{Group: g.name, Epoch: g.epoch, Reason: ReasonPaused})
+	m.begin(now, g, phaseConfirming, g.epoch, CauseConfirmed)
 }
 
 // resume claims again what the last run of this boot held.

@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"hash/fnv"
 	"maps"
 	"slices"
 	"time"
@@ -14,6 +15,7 @@ type Machine struct {
 	voters map[string]bool // of the current list
 	nodes  map[string]bool
 	quorum int
+	list   uint64 // ListHash of voters
 
 	voter  *voter // nil when this node has no vote
 	groups map[string]*group
@@ -95,6 +97,7 @@ func (m *Machine) setVoters(nodes, voters []string) {
 	}
 	m.cfg.Nodes, m.cfg.Voters = nodes, slices.Sorted(slices.Values(voters))
 	m.quorum = len(voters)/2 + 1
+	m.list = ListHash(voters)
 }
 
 // Effects returns what the caller must do, in order, and forgets it.
@@ -189,10 +192,27 @@ func (m *Machine) cannotVote(msg *Message, e *Entry) Reason {
 		return ReasonUnknownGroup
 	case msg.TTL != m.cfg.TTL:
 		return ReasonTTL
-	case !adjacent(msg.Generation, m.cfg.Generation):
+	case !m.sameElectorate(msg):
 		return ReasonGeneration
 	}
 	return ReasonNone
+}
+
+// sameElectorate reports whether a majority of the sender's voters meets every
+// majority of this node's: its list is the same, or one step away.
+func (m *Machine) sameElectorate(msg *Message) bool {
+	return adjacent(msg.Generation, m.cfg.Generation) && (msg.Generation != m.cfg.Generation || msg.Voters == m.list)
+}
+
+// ListHash identifies a list of voters, in any order (FNV-1a). Two files of one
+// generation with different lists are a mistake, and refused as one.
+func ListHash(voters []string) uint64 {
+	h := fnv.New64a()
+	for _, v := range slices.Sorted(slices.Values(voters)) {
+		h.Write([]byte(v))
+		h.Write([]byte{0})
+	}
+	return h.Sum64()
 }
 
 // adjacent: two voter lists that differ by one node have no disjoint
@@ -255,12 +275,6 @@ func (e *earliest) add(at Instant) {
 
 // Stats returns the counters.
 func (m *Machine) Stats() Stats { return m.stats }
-
-// Heard returns when a node was last heard, and false if never.
-func (m *Machine) Heard(node string) (Instant, bool) {
-	at, ok := m.heard[node]
-	return at, ok
-}
 
 // Quarantine returns for how long this node's voter will grant nothing.
 func (m *Machine) Quarantine(now Instant) time.Duration {

@@ -51,8 +51,9 @@ func (a *abused) someMessage(t *rapid.T) Message {
 	m := Message{
 		Cluster: rapid.SampledFrom([]string{"shop", "shop", "shop", "other"}).Draw(t, "cluster"), From: someNode.Draw(t, "from"),
 		RunID: RunID(rapid.SampledFrom([]uint64{97, 98, 118}).Draw(t, "run")), Generation: uint64(rapid.IntRange(4, 8).Draw(t, "generation")),
-		TTL: rapid.SampledFrom([]time.Duration{time.Second, time.Second, 2 * time.Second}).Draw(t, "ttl"),
-		Seq: Seq{uint64(rapid.IntRange(0, 2).Draw(t, "incarnation")), rapid.Uint64Range(0, 200).Draw(t, "counter")}, Heard: time.Duration(rapid.Int64().Draw(t, "heard")),
+		Voters: rapid.SampledFrom([]uint64{0, ListHash(a.voters), ListHash(a.voters)}).Draw(t, "list"),
+		TTL:    rapid.SampledFrom([]time.Duration{time.Second, time.Second, 2 * time.Second}).Draw(t, "ttl"),
+		Seq:    Seq{uint64(rapid.IntRange(0, 2).Draw(t, "incarnation")), rapid.Uint64Range(0, 200).Draw(t, "counter")}, Heard: time.Duration(rapid.Int64().Draw(t, "heard")),
 	}
 	for range rapid.IntRange(0, 5).Draw(t, "entries") {
 		e := anyEntry.Draw(t, "entry")
@@ -77,7 +78,7 @@ func (a *abused) reply(t *rapid.T) {
 	}
 	q := rapid.SampledFrom(a.sent).Draw(t, "question")
 	a.seq++
-	m := Message{Cluster: "shop", From: q.To, RunID: RunID(q.To[0]), Generation: a.gen, TTL: time.Second, Seq: Seq{9, a.seq}}
+	m := Message{Cluster: "shop", From: q.To, RunID: RunID(q.To[0]), Generation: a.gen, Voters: ListHash(a.voters), TTL: time.Second, Seq: Seq{9, a.seq}}
 	for _, e := range q.Message.Entries {
 		if e.Kind != KindRequest {
 			continue
@@ -106,7 +107,7 @@ func (a *abused) luck(t *rapid.T) {
 		a.carryOut(t)
 		for _, q := range a.sent {
 			a.seq++
-			m := Message{Cluster: "shop", From: q.To, RunID: RunID(q.To[0]), Generation: a.gen, TTL: time.Second, Seq: Seq{9, a.seq}}
+			m := Message{Cluster: "shop", From: q.To, RunID: RunID(q.To[0]), Generation: a.gen, Voters: ListHash(a.voters), TTL: time.Second, Seq: Seq{9, a.seq}}
 			for _, e := range q.Message.Entries {
 				if e.Kind == KindRequest {
 					m.Entries = append(m.Entries, Entry{Group: e.Group, Kind: KindGrant, Epoch: e.Epoch, Ref: q.Message.Seq})

@@ -69,7 +69,7 @@ func lastRecord(effects []Effect) *Record {
 func TestReleaseOfAnEarlierRun(t *testing.T) {
 	l := newLone(t, nil)
 	l.Effects()
-	l.Step(l.time(), Message{Cluster: "shop", From: "b", RunID: 7, Generation: 5, TTL: time.Second, Seq: Seq{8, 1}, Entries: []Entry{request("web", 2000)}})
+	l.Step(l.time(), Message{Cluster: "shop", From: "b", RunID: 7, Generation: 5, Voters: ListHash([]string{"a", "b", "v"}), TTL: time.Second, Seq: Seq{8, 1}, Entries: []Entry{request("web", 2000)}})
 	n := restarted(t, l, lastRecord(l.Effects()))
 	say := func(inc uint64, e Entry) {
 		n.say("b", e, func(m *Message) { m.RunID, m.Seq = 7, Seq{inc, 50} })

@@ -42,6 +42,7 @@ type Message struct {
 	From       string
 	RunID      RunID // of From
 	Generation uint64
+	Voters     uint64 // ListHash of the sender's voters
 	TTL        time.Duration
 	Seq        Seq
 	// Heard is how long ago From last heard the addressee, or started if never.

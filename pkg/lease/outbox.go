@@ -109,7 +109,7 @@ func (m *Machine) message(now Time, to string, entries []Entry) Message {
 	m.counter++
 	m.sent.note(m.counter, now.Boot)
 	return Message{
-		Cluster: m.cfg.Cluster, From: m.cfg.Node, RunID: m.cfg.RunID, Generation: m.cfg.Generation, TTL: m.cfg.TTL,
+		Cluster: m.cfg.Cluster, From: m.cfg.Node, RunID: m.cfg.RunID, Generation: m.cfg.Generation, Voters: m.list, TTL: m.cfg.TTL,
 		Seq:   Seq{Incarnation: m.cfg.Incarnation, Counter: m.counter},
 		Heard: m.sinceHeard(to, now.Boot), Entries: entries,
 	}

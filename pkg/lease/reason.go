@@ -15,7 +15,7 @@ const (
 	ReasonHeld         // promised to another node, or to another run or epoch of this one
 	ReasonEpoch        // the epoch asked for is not higher than one already given
 	ReasonQuarantine   // the voter has lost its memory, or was paused: it must wait one ttl
-	ReasonGeneration   // the voter lists are more than one generation apart
+	ReasonGeneration   // another voter list: more than one generation away, or a different one of the same
 	ReasonTTL          // configured with another ttl
 	ReasonUnknownGroup // the voter's config has no such group
 	ReasonVoterChange  // the voter list has just changed: renewals only, for one ttl
@@ -48,7 +48,7 @@ var reasonText = [reasonEnd]string{
 	ReasonHeld:         "held by another node",
 	ReasonEpoch:        "epoch is not higher than the last one",
 	ReasonQuarantine:   "voter is in quarantine after a start or a pause",
-	ReasonGeneration:   "voter list of another generation",
+	ReasonGeneration:   "another list of voters",
 	ReasonTTL:          "configured with another ttl",
 	ReasonUnknownGroup: "voter does not know this group",
 	ReasonVoterChange:  "voter list has just changed",

@@ -40,7 +40,7 @@ func (l *lone) time() Time { return Time{Boot: l.now, Unix: 1000} }
 // say lets a node speak to the Machine, and returns what it is answered.
 func (l *lone) say(from string, e Entry, change func(*Message)) []Entry {
 	l.seq++
-	m := Message{Cluster: "shop", From: from, RunID: RunID(from[0]), Generation: 5, TTL: time.Second, Seq: Seq{1, l.seq}, Entries: []Entry{e}}
+	m := Message{Cluster: "shop", From: from, RunID: RunID(from[0]), Generation: 5, Voters: ListHash([]string{"a", "b", "v"}), TTL: time.Second, Seq: Seq{1, l.seq}, Entries: []Entry{e}}
 	if change != nil {
 		change(&m)
 	}
@@ -157,6 +157,12 @@ func TestRefusals(t *testing.T) {
 		{
 			name:   "generation",
 			change: func(m *Message) { m.Generation = 7 },
+			ask:    request("web", 2000),
+			want:   Entry{Reason: ReasonGeneration},
+		},
+		{
+			name:   "another list under the same generation",
+			change: func(m *Message) { m.Voters = ListHash([]string{"b", "c", "d"}) },
 			ask:    request("web", 2000),
 			want:   Entry{Reason: ReasonGeneration},
 		},

@@ -70,7 +70,7 @@ func (m *Machine) ticket(now Time, msg *Message, e *Entry) {
 		m.stats.Rejected[ReasonUnknownGroup]++
 		return
 	case e.To != m.cfg.Node || e.ToRun != m.cfg.RunID || e.Ticket.From != msg.From || e.Ticket.RunID != msg.RunID ||
-		msg.TTL != m.cfg.TTL || !adjacent(msg.Generation, m.cfg.Generation):
+		msg.TTL != m.cfg.TTL || !m.sameElectorate(msg):
 		m.stats.Rejected[ReasonMalformed]++
 		return
 	case e.ToEpoch <= g.usedTicket || e.ToEpoch <= g.won || g.claims():

@@ -53,7 +53,7 @@ func (v *voterModel) carryOut() []Entry {
 
 func (v *voterModel) tell(t *rapid.T, from string, run RunID, e Entry) {
 	v.seq++
-	msg := Message{Cluster: "shop", From: from, RunID: run, Generation: 5, TTL: time.Second, Seq: Seq{1, v.seq}, Entries: []Entry{e}}
+	msg := Message{Cluster: "shop", From: from, RunID: run, Generation: 5, Voters: ListHash([]string{"a", "b", "v"}), TTL: time.Second, Seq: Seq{1, v.seq}, Entries: []Entry{e}}
 	v.Step(v.time(), msg)
 	for _, a := range v.carryOut() {
 		switch a.Kind {
@@ -181,7 +181,7 @@ func TestVoter(t *testing.T) {
 func TestVoterForgetsNothing(t *testing.T) {
 	l := newLone(t, nil)
 	l.Effects()
-	l.Step(l.time(), Message{Cluster: "shop", From: "a", RunID: 1, Generation: 5, TTL: time.Second, Seq: Seq{1, 1}, Entries: []Entry{request("web", 2000)}})
+	l.Step(l.time(), Message{Cluster: "shop", From: "a", RunID: 1, Generation: 5, Voters: ListHash([]string{"a", "b", "v"}), TTL: time.Second, Seq: Seq{1, 1}, Entries: []Entry{request("web", 2000)}})
 	var order []string
 	for _, e := range l.Effects() {
 		order = append(order, fmt.Sprintf("%T", e))

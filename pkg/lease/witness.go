@@ -13,7 +13,7 @@ import "time"
 //     floating address for one ttl.
 //
 // The witness is counted like the grant of a third voter, under those
-// conditions. This is weaker than three voters: see docs/protocol.md.
+// conditions. This is weaker than three voters: the guide and `status` say so.
 
 const (
 	// witnessName stands for the witness among the voters; no node can have it.

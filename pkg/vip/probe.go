@@ -116,7 +116,9 @@ func ask(ctx context.Context, k kernel, l link, addrs []netip.Addr, questions []
 	var answers []answer
 	buf := make([]byte, frameMax)
 	asked := time.Now()
+	sent := false
 	for round := 0; len(open) > 0 && ctx.Err() == nil; round++ {
+		sent = true
 		if round < times {
 			asked = time.Now()
 			for i, q := range questions {
@@ -137,6 +139,9 @@ func ask(ctx context.Context, k kernel, l link, addrs []netip.Addr, questions []
 		if err != nil {
 			return answers, fmt.Errorf("listening on %s: %w", l.Name, err)
 		}
+	}
+	if !sent { // silence proves nothing to who has not asked
+		return nil, fmt.Errorf("asking on %s: no time left to: %w", l.Name, context.Cause(ctx))
 	}
 	return answers, nil
 }
