@@ -31,7 +31,7 @@ const (
 // Probe asks the segment whether anybody uses an address of the group: ARP probes (RFC 5227 section 2.1.1) and
 // solicitations in the form of duplicate address detection (RFC 4862 section 5.4.2), which change no
 // neighbour's table. It returns who answered, once each, after half a second, or earlier when every address
-// was answered for or ctx ends; that is no error. Our own interfaces are not counted. A router with proxy
+// was answered for or ctx ends; that is no error, unless there was no time to ask. Our own interfaces are not counted. A router with proxy
 // ARP answers for everything: an answer is a reason to wait and to tell, not a proof. Any goroutine.
 func (m *Manager) Probe(ctx context.Context, group string) ([]Claim, error) {
 	m.mu.Lock()
