@@ -129,12 +129,17 @@ func (p *promise) refuse(now Instant, m *Message, e *Entry, why Reason, left tim
 	return r
 }
 
-// release frees a group that the sender holds, and reports whether it did. The
-// memory of the epoch stays.
+// release frees a group that the sender holds, and reports whether it is free
+// now. The memory of the epoch stays.
 // What an earlier run of the agent said does not count: a voter that restarted
 // in between has no sequence to hold it against, and the run id is the same.
 func (v *voter) release(now Instant, m *Message, e *Entry) bool {
 	p := v.group(e.Group)
+	if p.holder == "" {
+		// Nothing to free here, but news: other voters had promised it.
+		p.freed, p.freedBy = now, m.From
+		return true
+	}
 	if !p.is(m.From, m.RunID, e.Epoch) || m.Seq.Incarnation < p.inc {
 		return false
 	}
