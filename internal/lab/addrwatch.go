@@ -106,6 +106,21 @@ func (a *AddressWatch) Done() <-chan struct{} { return a.done }
 // Changes returns what the kernels had since the watch began, one entry for each change.
 func (a *AddressWatch) Changes() []Ownership { return a.seen.all() }
 
+// WaitOwners waits until the latest reading is exactly these machines, in the order of the world.
+func (a *AddressWatch) WaitOwners(ctx context.Context, nodes ...string) error {
+	return poll(ctx, func() error {
+		var last []string
+		changes := a.Changes()
+		if len(changes) > 0 {
+			last = changes[len(changes)-1].Nodes
+			if slices.Equal(last, nodes) {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s by the kernels: want it at %v, last read at %v", a.target, nodes, last)
+	})
+}
+
 // OwnersOverlap returns the changes within [from, to] after which two or more machines had the address.
 func (a *AddressWatch) OwnersOverlap(from, to time.Time) []Ownership {
 	return slices.DeleteFunc(a.seen.between(from, to), func(o Ownership) bool { return len(o.Nodes) < 2 })
