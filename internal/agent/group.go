@@ -35,6 +35,7 @@ type groupRun struct {
 	cause     Cause
 	why       string
 	lost      string // why it was lost without this node's own decision
+	refused   string // why the voters cannot give it to this node, if only a person can mend that
 	heldSince time.Time
 	shutAt    time.Duration
 	claimedAt time.Duration // CLOCK_BOOTTIME of a foreign claim that awaits an answer, 0: none
@@ -196,6 +197,10 @@ func (l *loop) handOver(name, to, note string) bool {
 // setState derives what is shown, and tells the hooks.
 func (l *loop) setState(name string, g *groupRun) {
 	v, _ := l.machine.Group(l.now().Boot, name)
+	g.refused = ""
+	if g.owner == "" && v.RefusedBy != "" && v.Refusal.NeedsPerson() {
+		g.refused = "refused by " + v.RefusedBy + ": " + v.Refusal.String()
+	}
 	state := control.StateStandby
 	switch {
 	case g.open:
@@ -228,6 +233,8 @@ func (g *groupRun) reason() string {
 		return "waiting: " + g.squatter + " still answers for an address"
 	case !g.fitness.Eligible:
 		return g.fitness.Reason
+	case g.refused != "":
+		return g.refused
 	}
 	return g.lost
 }

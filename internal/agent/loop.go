@@ -67,7 +67,6 @@ type loop struct {
 	runIDValue lease.RunID
 	started    time.Time
 	boot       func() time.Duration // CLOCK_BOOTTIME
-	mono       func() time.Duration // CLOCK_MONOTONIC
 	dropped    atomic.Uint64        // lease messages that found the queue full
 
 	cfg *config.Config
@@ -93,8 +92,7 @@ type loop struct {
 	dirty    bool // something changed that the policy or the peers should know
 
 	published cluster.NodeState
-	due       time.Duration // CLOCK_BOOTTIME at which the timer was to fire, 0 when unset
-	suspended time.Duration // CLOCK_BOOTTIME minus CLOCK_MONOTONIC
+	clock     standstill
 	fatal     error
 }
 
@@ -110,7 +108,7 @@ type peerRun struct {
 
 func newLoop(log *slog.Logger, cfg *config.Config, node string) *loop {
 	l := &loop{
-		log: log, cfg: cfg, node: node, ttl: cfg.Lease.TTL, started: time.Now(), boot: bootTime, mono: monotonicTime,
+		log: log, cfg: cfg, node: node, ttl: cfg.Lease.TTL, started: time.Now(), boot: bootTime,
 		leaseIn: make(chan []byte, leaseQueue), work: make(chan func(), workQueue), ended: make(chan struct{}),
 		groups: make(map[string]*groupRun), checks: make(map[string]checks.State),
 		peers: make(map[string]*peerRun), linkDown: make(map[string]bool), dirty: true,
@@ -121,6 +119,7 @@ func newLoop(log *slog.Logger, cfg *config.Config, node string) *loop {
 		}
 	}
 	l.setGroups(cfg)
+	l.clock = standstill{boot: bootTime, mono: monotonicTime, wall: wallTime, limit: l.ttl / pauseDivisor}
 	return l
 }
 
@@ -195,7 +194,7 @@ func (l *loop) run(ctx context.Context) (err error) {
 	defer timer.Stop()
 	beat := time.NewTicker(pulse)
 	defer beat.Stop()
-	l.suspended = l.boot() - l.mono()
+	l.clock.start()
 	for {
 		select {
 		case <-ctx.Done():
@@ -262,37 +261,12 @@ func (l *loop) arm(timer *time.Timer) {
 	}
 	if !ok {
 		timer.Stop()
-		l.due = 0
+		l.clock.due = 0
 		return
 	}
 	now := l.boot()
-	l.due = max(time.Duration(next), now)
-	timer.Reset(l.due - now)
-}
-
-// lookAtClock notices that this process or machine stood still, before anything
-// else is done: gates are shut first, and the voters asked second.
-func (l *loop) lookAtClock() {
-	now := l.boot()
-	var late time.Duration
-	if l.due != 0 {
-		late = now - l.due
-	}
-	// A stall between the two readings makes this too small, never too large, and
-	// the next reading would seem to have grown.
-	suspended := max(now-l.mono(), l.suspended)
-	asleep := suspended - l.suspended
-	l.suspended = suspended
-	limit := l.ttl / pauseDivisor
-	if asleep < limit && late < limit {
-		return
-	}
-	l.due = 0
-	pause := max(late, asleep)
-	l.log.Warn("this machine or process stood still", "for", pause, "suspended", asleep >= limit)
-	l.history.add(control.Event{Kind: kindAgent, Reason: "stood still", Detail: pause.Round(time.Millisecond).String()})
-	l.machine.Paused(l.now(), asleep >= limit)
-	l.carryOut()
+	l.clock.due = max(time.Duration(next), now)
+	timer.Reset(l.clock.due - now)
 }
 
 // step hands a lease message to the machine.

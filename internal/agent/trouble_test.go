@@ -121,6 +121,34 @@ func TestPause(t *testing.T) {
 	}
 }
 
+func TestTimeOfDayJumps(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		by   time.Duration
+		shut []string
+	}{
+		{"slewed", testTTL / 8, nil},
+		{"forward", testTTL / 3, []string{"shut web: machine or process was paused", "open web"}},
+		{"back by an hour", -time.Hour, []string{"shut web: machine or process was paused", "open web"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, web1, _, _ := settled(t, testConfig)
+				web1.addrs.said()
+				web1.setClock(tt.by)
+				w.wait(testTTL / 2)
+				diff(t, "calls", web1.addrs.said(), tt.shut)
+				web1.look(func() {
+					diff(t, "quarantine", web1.machine.Quarantine(web1.now().Boot) > 0, tt.shut != nil)
+				})
+				w.wait(2 * testTTL)
+				w.owned("web1")
+				diff(t, "shut once", web1.addrs.said(), []string(nil))
+			})
+		})
+	}
+}
+
 func TestStallLongerThanTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, web1, _, _ := settled(t, testConfig)
@@ -215,4 +243,24 @@ func TestLeaseQueueFull(t *testing.T) {
 		l.leaseMessage([]byte("x"))
 	}
 	diff(t, "dropped", l.dropped.Load(), uint64(3))
+}
+
+// Nobody owns the group because the files differ: status must name whom to look at.
+func TestRefusalThatNeedsAPerson(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, testConfig)
+		web1 := w.boot("web1")
+		w.text = edited(t, `ttl = "1s"`, `ttl = "2s"`)
+		w.boot("web2")
+		w.boot("db1")
+		web1.check("web", checks.Passing, "")
+		w.wait(5 * testTTL)
+		w.owned("")
+		web1.look(func() {
+			got := web1.status().Groups[0].Reason
+			if !strings.Contains(got, "web1: refused by ") || !strings.Contains(got, lease.ReasonTTL.String()) {
+				t.Errorf("reason %q does not say who refuses, and why", got)
+			}
+		})
+	})
 }

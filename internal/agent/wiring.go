@@ -128,9 +128,19 @@ func localAddrs() []netip.Addr {
 
 // loadConfig reads what an operator has written: the config, which of its nodes
 // this is, and the keys.
+// A ConfigError is what starting again does not mend: the config file or the key
+// file has to be edited first.
+type ConfigError struct{ err error }
+
+// Error is the message of what is wrong, with the file and the line.
+func (e *ConfigError) Error() string { return e.err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *ConfigError) Unwrap() error { return e.err }
+
 func loadConfig(o Options) (cfg *config.Config, node string, keys [][]byte, err error) {
 	if cfg, err = config.Load(o.ConfigFile); err != nil {
-		return nil, "", nil, err
+		return nil, "", nil, &ConfigError{err}
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -138,14 +148,14 @@ func loadConfig(o Options) (cfg *config.Config, node string, keys [][]byte, err 
 	}
 	self, err := cfg.Self(o.Node, host, localAddrs())
 	if err != nil {
-		return nil, "", nil, err
+		return nil, "", nil, err // an address that the config names may still come
 	}
 	if !cfg.Cluster.Insecure {
 		if keys, err = config.ReadKeys(cfg.Cluster.KeyFile); err != nil {
 			if errors.Is(err, os.ErrNotExist) {
 				err = fmt.Errorf("%w; make one with `hbagent keygen -o %s` and copy it to every node", err, cfg.Cluster.KeyFile)
 			}
-			return nil, "", nil, err
+			return nil, "", nil, &ConfigError{err}
 		}
 	}
 	return cfg, self.Name, keys, nil

@@ -107,6 +107,7 @@ type testNode struct {
 	mu    sync.Mutex
 	jump  time.Duration // how far this node's clocks are ahead
 	slept time.Duration // part of jump that CLOCK_MONOTONIC did not see
+	set   time.Duration // how far the wall clock was moved
 	cut   bool          // from every other node
 
 	freshFailure string              // of a check that is run by hand
@@ -127,7 +128,8 @@ func (w *world) boot(name string) *testNode {
 	cfg := parse(w.t, w.text)
 	log := slog.New(slog.NewTextHandler(w.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})).With("node", name)
 	n := &testNode{w: w, loop: newLoop(log, cfg, name), states: make(map[string]uint64), done: make(chan struct{})}
-	n.loop.boot, n.loop.mono = n.bootClock, n.monoClock
+	n.loop.boot = n.bootClock
+	n.clock.boot, n.clock.mono, n.clock.wall = n.bootClock, n.monoClock, n.wallClock
 	n.addrs = &fakeAddresses{n: n}
 	n.loop.addrs, n.loop.net = n.addrs, n
 	n.store = &store{path: filepath.Join(w.dir, name+".json"), bootID: "boot"}
@@ -343,6 +345,19 @@ func (n *testNode) monoClock() time.Duration {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return time.Since(n.w.start) + n.jump - n.slept
+}
+
+func (n *testNode) wallClock() time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return wallTime() + n.jump + n.set
+}
+
+// setClock moves the wall clock of a node.
+func (n *testNode) setClock(d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.set += d
 }
 
 // standStill makes the clocks of a node jump; slept of it CLOCK_MONOTONIC does not see.

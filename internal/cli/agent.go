@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -18,7 +20,8 @@ func (a *app) agent() *cobra.Command {
 hbagent.service gives it. SIGHUP reads the config file again, like "hbagent
 reload".
 
-Exit codes: 0 stopped as told, 1 could not start or gave up, 2 wrong usage.`,
+Exit codes: 0 stopped as told, 1 could not start or gave up, 2 wrong usage,
+78 the config or key file has to be mended first.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			logger, err := a.logger(level, format)
@@ -26,7 +29,13 @@ Exit codes: 0 stopped as told, 1 could not start or gave up, 2 wrong usage.`,
 				return err
 			}
 			o.RunDir, o.Logger = a.runDir, logger
-			return a.neighbors.runAgent(cmd.Context(), o)
+			err = a.neighbors.runAgent(cmd.Context(), o)
+			var mend *agent.ConfigError
+			if errors.As(err, &mend) {
+				fmt.Fprintf(a.stderr, "hbagent: %v\n", err)
+				return exitCode(exitConfig)
+			}
+			return err
 		},
 	}
 	f := cmd.Flags()

@@ -29,6 +29,7 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
+	exitConfig = 78 // EX_CONFIG of sysexits.h: "agent" only; hbagent.service does not start it again
 )
 
 // Where things are, unless told otherwise.

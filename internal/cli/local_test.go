@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -205,6 +206,50 @@ func TestAgent(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 	})
+}
+
+// hbagent.service leaves an agent down that exits with 78, and starts it again after anything else.
+func TestAgentThatMustNotBeStartedAgain(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	unit, err := os.ReadFile("../../deploy/systemd/hbagent.service")
+	if err != nil || !strings.Contains(string(unit), fmt.Sprintf("\nRestartPreventExitStatus=%d\n", exitConfig)) {
+		t.Errorf("hbagent.service does not know exit code %d (%v)", exitConfig, err)
+	}
+	config := func(key string) string {
+		return strings.ReplaceAll(`[cluster]
+name = "shop"
+key_file = "KEY"
+[[node]]
+name = "a"
+address = "127.0.0.1"
+[[node]]
+name = "b"
+address = "127.0.0.2"
+[[node]]
+name = "c"
+address = "127.0.0.3"
+`, "KEY", key)
+	}
+	for _, tt := range []struct{ name, path, want string }{
+		{"no file", filepath.Join(dir, "none.toml"), "none.toml"},
+		{"a typing error", file("typo.toml", "[cluster]\nnmae = \"shop\"\n"), "typo.toml:2:1"},
+		{"no key", file("nokey.toml", config(filepath.Join(dir, "none.key"))), "hbagent keygen"},
+		{"a bad key", file("badkey.toml", config(file("bad.key", "not a key\n"))), "bad.key"},
+	} {
+		a, run := testApp(t)
+		a.neighbors.runAgent = agent.Run // none of these gets as far as to touch the machine
+		got := run("agent", "-c", tt.path, "--node", "a", "--run-dir", filepath.Join(dir, "run"), "--state-dir", filepath.Join(dir, "state"))
+		if got.code != exitConfig || !strings.Contains(got.stderr, tt.want) {
+			t.Errorf("%s: got %+v, want code %d and %q", tt.name, got, exitConfig, tt.want)
+		}
+	}
 }
 
 func TestDemo(t *testing.T) {

@@ -47,6 +47,7 @@ type group struct {
 	usedTicket Epoch   // highest epoch for which a ticket was taken or declined
 	handed     Epoch   // epoch of the last transfer from this node, until it is handed back
 	refusal    Reason  // the last one, for status
+	refusedBy  string  // and whose it was
 }
 
 // round is one question to all voters, with its repetitions.
@@ -165,7 +166,7 @@ func (m *Machine) refused(now Time, g *group, msg *Message, e *Entry) {
 	if e.Reason < reasonEnd {
 		m.stats.Refusals[e.Reason]++
 	}
-	g.refusal = e.Reason
+	g.refusal, g.refusedBy = e.Reason, msg.From
 	g.highest = max(g.highest, e.Highest)
 	left := min(max(e.Left, 0), 2*MaxTTL)
 	if e.Reason == ReasonContested {
@@ -292,7 +293,7 @@ func (m *Machine) win(now Time, g *group) bool {
 		g.opened = now.Boot
 	}
 	g.ticket = Ticket{}
-	g.refusal = ReasonNone
+	g.refusal, g.refusedBy = ReasonNone, ""
 	m.out.opens = append(m.out.opens, Open{Group: g.name, Epoch: g.epoch, Until: g.until, Cause: g.cause, Note: g.note})
 	if m.nextRound <= now.Boot {
 		m.nextRound = now.Boot.Add(m.cfg.TTL / renewDivisor)

@@ -47,7 +47,7 @@ func (m *Machine) holderTick(now Time, g *group) {
 func (m *Machine) lose(now Time, g *group, why Reason) {
 	m.drop(g, why)
 	g.askAt = now.Boot.Add(m.cfg.TTL + m.jitter(m.cfg.TTL))
-	g.refusal = why
+	g.refusal, g.refusedBy = why, ""
 }
 
 // drop shuts the gate, forgets the claim, and only then releases the votes
@@ -94,7 +94,9 @@ func (m *Machine) Paused(now Time, reverted bool) {
 		case phaseHolding:
 			m.confirm(now, g)
 		case phaseAcquiring:
-			m.giveUp(now, g, now.Boot.Add(m.jitter(m.cfg.TTL)))
+			// The votes are given back, and asked for again soon: nobody else
+			// need be a candidate. The others that are have their turn meanwhile.
+			m.giveUp(now, g, now.Boot.Add(m.jitter(m.cfg.TTL/rankDivisor)))
 		}
 	}
 	m.flush(now)

@@ -78,6 +78,12 @@ func (r Reason) String() string {
 	return fmt.Sprintf("reason %d", uint8(r))
 }
 
+// NeedsPerson tells the refusals that waiting does not mend: the config files of
+// two nodes contradict each other.
+func (r Reason) NeedsPerson() bool {
+	return r == ReasonGeneration || r == ReasonTTL || r == ReasonUnknownGroup || r == ReasonNotVoter
+}
+
 // superseded tells the refusals that mean "your lease is over" from those of a
 // voter that merely cannot help: a holder shuts at once on a majority of the
 // former, and lets its lease run out on the latter.

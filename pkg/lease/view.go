@@ -17,7 +17,8 @@ type View struct {
 	Holder      string
 	HolderEpoch Epoch
 	HolderLeft  time.Duration
-	Refusal     Reason // the last one this node met
+	Refusal     Reason // the last one this node met,
+	RefusedBy   string // and the voter that it came from
 	NextAsk     Instant
 }
 
@@ -27,7 +28,7 @@ func (m *Machine) Group(now Instant, name string) (View, bool) {
 	if g == nil {
 		return View{}, false
 	}
-	v := View{Phase: g.phase.String(), Epoch: g.epoch, Until: g.until, Refusal: g.refusal, NextAsk: m.askTime(g)}
+	v := View{Phase: g.phase.String(), Epoch: g.epoch, Until: g.until, Refusal: g.refusal, RefusedBy: g.refusedBy, NextAsk: m.askTime(g)}
 	for voter, until := range g.valid {
 		if until > now && voter != witnessName {
 			v.Granted = append(v.Granted, voter)
@@ -35,7 +36,7 @@ func (m *Machine) Group(now Instant, name string) (View, bool) {
 	}
 	slices.Sort(v.Granted)
 	if g.phase == phaseHolding {
-		v.Refusal = ReasonNone
+		v.Refusal, v.RefusedBy = ReasonNone, ""
 	}
 	if m.voter != nil {
 		if p := m.voter.group(name); p.running(now) {
