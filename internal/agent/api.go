@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hbagent/hbagent/internal/control"
@@ -19,6 +20,8 @@ type api struct {
 	runner *checks.Runner
 	log    *slog.Logger
 	reload func(ctx context.Context, force bool) (control.ReloadResult, error)
+
+	maintaining sync.Mutex // one at a time
 }
 
 var _ control.Agent = (*api)(nil)

@@ -117,7 +117,7 @@ func (l *loop) judge() {
 		group.Checks = l.mustPass(g.cfg)
 		c := Condition{
 			Group: group, Node: l.node, Checks: l.checks, OpenErr: g.openErr, Stopping: l.stopping,
-			FailedAt: g.failedAt, Now: now, Forced: now.Before(g.forcedUntil),
+			FailedAt: g.failedAt, Now: now, Forced: now.Before(g.forcedUntil), Maintenance: l.maintenance,
 		}
 		if g.iface != "" && l.linkDown[g.iface] {
 			c.LinkDown = g.iface
@@ -173,7 +173,7 @@ func (l *loop) situation(name string, g *groupRun) Situation {
 		holder = g.lastOwner
 	}
 	return Situation{
-		Group: g.cfg, Node: l.node, Self: g.fitness, Unfit: g.unfit, Able: g.able, Peers: peers, Holds: g.open, Holder: holder,
+		Group: g.cfg, Node: l.node, Self: g.fitness, Unfit: g.unfit, Off: l.maintenance != "", Able: g.able, Peers: peers, Holds: g.open, Holder: holder,
 		Cause: g.cause, HeldSince: g.heldSince, Moves: g.recentMoves(time.Now()), Now: time.Now(),
 	}
 }
@@ -207,6 +207,8 @@ func (l *loop) setState(name string, g *groupRun) {
 		state = control.StateActive
 	case g.pending != nil || v.Phase == "acquiring" || v.Phase == "confirming" || v.Phase == "holding":
 		state = control.StateAcquiring
+	case l.maintenance != "" && g.iface != "":
+		state = control.StateMaintenance
 	case g.unfit && g.iface != "":
 		state = control.StateFault
 	}
@@ -247,7 +249,7 @@ func (l *loop) runHooks(name string, g *groupRun) {
 	switch g.state {
 	case control.StateActive:
 		c.programs = g.cfg.OnActive
-	case control.StateStandby:
+	case control.StateStandby, control.StateMaintenance:
 		c.programs = g.cfg.OnStandby
 	case control.StateFault:
 		c.programs = g.cfg.OnFault
@@ -268,7 +270,7 @@ func note(cause Cause, reason string) string {
 func parseNote(s string) (Cause, string, bool) {
 	cause, why, ok := strings.Cut(s, " ")
 	switch c := Cause(cause); c {
-	case CauseHealth, CauseSwitchover, CauseFailback, CauseStop, CauseConfig:
+	case CauseHealth, CauseSwitchover, CauseFailback, CauseStop, CauseConfig, CauseMaintenance:
 		return c, why, ok
 	}
 	return "", "", false

@@ -37,6 +37,8 @@ const (
 	kindHook     = "hook"
 	kindConfig   = "config"
 	kindAgent    = "agent" // start, stop, pause
+	// kindMaintenance: a node was told to own nothing, or that it may again.
+	kindMaintenance = "maintenance"
 )
 
 // history is the list of what happened, in memory and on disk. Safe for

@@ -77,6 +77,7 @@ type loop struct {
 	store   *store
 	history *history
 	hooks   *hooks
+	upkeep  *maintenanceFile
 	watch   *watchdog
 
 	leaseIn chan []byte
@@ -89,7 +90,9 @@ type loop struct {
 	peers    map[string]*peerRun
 	linkDown map[string]bool // interfaces without a carrier
 	stopping bool
-	dirty    bool // something changed that the policy or the peers should know
+	// maintenance is why this node was told to own nothing, empty if it was not.
+	maintenance string
+	dirty       bool // something changed that the policy or the peers should know
 
 	published cluster.NodeState
 	clock     standstill

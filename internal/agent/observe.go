@@ -83,7 +83,7 @@ func (l *loop) ownerOf(name string, g *groupRun) (string, uint64) {
 func (l *loop) publish() {
 	s := cluster.NodeState{
 		RunID: l.runID(), Version: l.version, ConfigHash: l.cfg.Hash, Generation: l.cfg.Lease.Generation,
-		TTL: l.ttl, Started: l.started,
+		TTL: l.ttl, Started: l.started, Maintenance: l.maintenance,
 	}
 	for _, c := range l.cfg.ChecksFor(l.node) {
 		st := l.checks[c.Name]
@@ -112,7 +112,7 @@ func (l *loop) publish() {
 }
 
 func sameNews(a, b cluster.NodeState) bool {
-	return a.RunID == b.RunID && a.ConfigHash == b.ConfigHash && a.Generation == b.Generation &&
+	return a.RunID == b.RunID && a.ConfigHash == b.ConfigHash && a.Generation == b.Generation && a.Maintenance == b.Maintenance &&
 		slices.Equal(a.Groups, b.Groups) &&
 		slices.EqualFunc(a.Checks, b.Checks, func(x, y cluster.CheckState) bool {
 			return x.Name == y.Name && x.Status == y.Status && x.Required == y.Required &&

@@ -24,7 +24,9 @@ const (
 	CauseFailback   Cause = "failback"   // back to a preferred node
 	CauseStop       Cause = "stop"       // the owner's agent was stopped
 	CauseConfig     Cause = "config"     // the owner's config no longer lists it
-	CauseResume     Cause = "resume"     // the same owner, after a restart of its agent
+	// CauseMaintenance: the owner was told to stay off.
+	CauseMaintenance Cause = "maintenance"
+	CauseResume      Cause = "resume" // the same owner, after a restart of its agent
 )
 
 // Fitness is whether a node may own a group, and if not, why.
@@ -42,6 +44,8 @@ type Condition struct {
 	LinkDown string                  // interface of the group without a carrier, empty if it has one
 	OpenErr  string                  // the addresses could not be added lately
 	Stopping bool
+	// Maintenance is why this node was told to stay off, empty if it was not.
+	Maintenance string
 	// FailedAt is when this node was last found unfit by a check, the link or
 	// an error, zero if never: Group.Hold counts from then.
 	FailedAt time.Time
@@ -59,6 +63,9 @@ func Judge(c Condition) (eligible, failed bool, reason string) {
 	}
 	if !slices.Contains(c.Group.Nodes, c.Node) {
 		return false, false, "not among the group's nodes"
+	}
+	if c.Maintenance != "" {
+		return false, false, inMaintenance(c.Maintenance)
 	}
 	if c.OpenErr != "" {
 		return false, true, c.OpenErr
@@ -85,6 +92,8 @@ func Judge(c Condition) (eligible, failed bool, reason string) {
 	return true, false, ""
 }
 
+func inMaintenance(reason string) string { return "in maintenance: " + reason }
+
 func failing(check, message string) string {
 	if message == "" {
 		return "check " + check + " fails"
@@ -107,6 +116,8 @@ type Situation struct {
 	// Unfit tells that Self is not eligible because something does not work,
 	// which is what moves a group; waiting for hold does not.
 	Unfit bool
+	// Off tells that a person wants this node to own nothing.
+	Off bool
 	// Able tells that nothing but checks speaks against this node: it could
 	// serve the addresses.
 	Able   bool
@@ -135,6 +146,12 @@ func Decide(s Situation) Decision {
 	d := Decision{Stand: s.Self.Eligible, Rank: rank(s)}
 	if !s.Holds {
 		return lastResort(s, d)
+	}
+	if s.Off {
+		if target, _ := best(s); target != "" {
+			d.MoveTo, d.Cause, d.Reason = target, CauseMaintenance, s.Self.Reason
+		}
+		return d
 	}
 	if s.Unfit {
 		return leave(s, d)

@@ -40,6 +40,8 @@ func (p *peers) Call(ctx context.Context, from, method string, body []byte) ([]b
 		return answer(ctx, body, p.api.prepare)
 	case methodAwaitOpen:
 		return answer(ctx, body, p.api.awaitOpen)
+	case methodMaintenance:
+		return answer(ctx, body, p.api.maintainHere)
 	case methodSwitchover:
 		return answer(ctx, body, func(ctx context.Context, req control.SwitchoverRequest) (control.SwitchoverResult, error) {
 			if err := p.api.ownsItself(ctx, req.Group); err != nil {

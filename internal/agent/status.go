@@ -161,7 +161,7 @@ func (l *loop) nodeStatus(n config.Node, rtt time.Duration) control.Node {
 	out := control.Node{Name: n.Name, Address: n.Address.String(), Voter: n.Voter, Checks: []control.Check{}, Groups: map[string]control.NodeGroup{}}
 	if n.Name == l.node {
 		out.Self, out.Alive, out.Since = true, true, l.started
-		out.Version, out.ConfigHash = l.version, l.cfg.Hash
+		out.Version, out.ConfigHash, out.Maintenance = l.version, l.cfg.Hash, l.maintenance
 		for _, c := range l.cfg.ChecksFor(n.Name) {
 			st := l.checks[c.Name]
 			out.Checks = append(out.Checks, control.Check{

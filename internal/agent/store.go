@@ -23,6 +23,8 @@ const (
 	recordName  = "lease.json"
 	stateName   = "agent.json"
 	historyName = "events.jsonl"
+
+	maintenanceName = "maintenance.json"
 )
 
 // ErrRunning: another agent has the run directory.

@@ -23,14 +23,15 @@ func TestJSONIsDocumented(t *testing.T) {
 		sections[title] = body
 	}
 	for title, v := range map[string]any{
-		"`hbagent status [GROUP] --json`":    control.Status{},
-		"`hbagent events [--follow] --json`": control.Event{},
-		"`hbagent switchover GROUP --json`":  control.SwitchoverResult{},
-		"`hbagent check [NAME] --json`":      control.CheckRun{},
-		"`hbagent reload --json`":            control.ReloadResult{},
-		"`hbagent version --json`":           versionInfo{},
-		"`hbagent demo --json`":              lab.DemoReport{},
-		"The socket":                         struct{ control.Error }{},
+		"`hbagent status [GROUP] --json`":     control.Status{},
+		"`hbagent events [--follow] --json`":  control.Event{},
+		"`hbagent switchover GROUP --json`":   control.SwitchoverResult{},
+		"`hbagent maintenance on|off --json`": control.MaintenanceResult{},
+		"`hbagent check [NAME] --json`":       control.CheckRun{},
+		"`hbagent reload --json`":             control.ReloadResult{},
+		"`hbagent version --json`":            versionInfo{},
+		"`hbagent demo --json`":               lab.DemoReport{},
+		"The socket":                          struct{ control.Error }{},
 	} {
 		body, ok := sections[title]
 		if !ok {

@@ -211,3 +211,42 @@ func TestReload(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 }
+
+func TestMaintenance(t *testing.T) {
+	moved := control.SwitchoverResult{Group: "web", From: "web1", To: "web2", Outcome: control.OutcomeMoved, NoOwnerMs: 3.04, Steps: []control.SwitchoverStep{}}
+	for _, tt := range []struct {
+		args   []string
+		want   control.MaintenanceRequest
+		result control.MaintenanceResult
+		code   int
+		stdout string
+	}{
+		{[]string{"on", "--reason", "new kernel"}, control.MaintenanceRequest{On: true, Reason: "new kernel"},
+			control.MaintenanceResult{Node: "web1", On: true, Done: true, Reason: "new kernel", Groups: []control.SwitchoverResult{moved}}, exitOK,
+			"web moved from web1 to web2; nobody owned it for 3 ms\nweb1 is in maintenance: new kernel; `hbagent maintenance off` ends it\n"},
+		{[]string{"on", "--force", "--node", "web2"}, control.MaintenanceRequest{Node: "web2", On: true, Force: true},
+			control.MaintenanceResult{Node: "web2", Reason: "nobody else can take web: web1 is down"}, exitFailed,
+			"web2 is not in maintenance: nobody else can take web: web1 is down\n"},
+		{[]string{"off"}, control.MaintenanceRequest{}, control.MaintenanceResult{Node: "web1", Done: true}, exitOK, "web1 is not in maintenance\n"},
+	} {
+		dir := controltest.Serve(t, controltest.Agent{OnMaintenance: func(_ context.Context, req control.MaintenanceRequest) (control.MaintenanceResult, error) {
+			if diff := cmp.Diff(tt.want, req); diff != "" {
+				return control.MaintenanceResult{}, errors.New(diff)
+			}
+			return tt.result, nil
+		}})
+		args := append([]string{"maintenance", "--run-dir", dir}, tt.args...)
+		if got := run(t, args...); got != (result{tt.code, tt.stdout, ""}) {
+			t.Errorf("%v: got %+v, want %q", tt.args, got, tt.stdout)
+		}
+		var back control.MaintenanceResult
+		if got := run(t, append(args, "--json")...); got.code != tt.code || json.Unmarshal([]byte(got.stdout), &back) != nil || back.Node != tt.result.Node || back.Groups == nil {
+			t.Errorf("%v --json: got %+v", tt.args, got)
+		}
+	}
+	for _, args := range [][]string{{}, {"maybe"}, {"on", "off"}, {"off", "--reason", "x"}, {"off", "--force"}} {
+		if got := run(t, append([]string{"maintenance"}, args...)...); got.code != exitUsage {
+			t.Errorf("%v: got %+v, want exit code 2", args, got)
+		}
+	}
+}

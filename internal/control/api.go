@@ -8,7 +8,7 @@ import (
 
 // Agent is what the socket offers, implemented by internal/agent. The server calls every method from
 // the goroutine of one request, many at a time; ctx ends when the caller has gone or the time for the
-// call is over, except for Switchover and Reload, which a caller starts and cannot abandon half done:
+// call is over, except for Switchover, Maintenance and Reload, which a caller starts and cannot abandon half done:
 // their ctx ends with their time limit or the server only.
 type Agent interface {
 	// Status returns the cluster as this node sees it. It must be quick (a snapshot): monitors ask often.
@@ -25,6 +25,10 @@ type Agent interface {
 	// goroutine; progress never blocks. A preflight that says no is a result ([OutcomeRefused]), not an
 	// error; errors are for requests that name nothing (CodeNotFound) or come in between (CodeConflict).
 	Switchover(ctx context.Context, req SwitchoverRequest, progress func(SwitchoverStep)) (SwitchoverResult, error)
+
+	// Maintenance puts a node into maintenance, after it has handed over what it owns, or takes it out. A
+	// refusal is a result (Done false, with the reason), and has changed nothing that was not moved by then.
+	Maintenance(ctx context.Context, req MaintenanceRequest) (MaintenanceResult, error)
 
 	// RunChecks runs this node's checks once and now, all of them if name is empty. An unknown name is
 	// CodeNotFound; a failing check is a result.
@@ -44,11 +48,12 @@ func SocketPath(runDir string) string { return filepath.Join(runDir, SocketName)
 // The paths of version 1. A breaking change gets a new version beside the old one: the program that
 // asks may be older or newer than the agent while machines are upgraded.
 const (
-	pathStatus     = "/v1/status"     // GET, Status
-	pathEvents     = "/v1/events"     // GET ?since=RFC3339&max=N&follow=true, stream of message
-	pathSwitchover = "/v1/switchover" // POST SwitchoverRequest, stream of message
-	pathChecksRun  = "/v1/checks/run" // POST checksRequest, []CheckRun
-	pathReload     = "/v1/reload"     // POST reloadRequest, ReloadResult
+	pathStatus      = "/v1/status"      // GET, Status
+	pathEvents      = "/v1/events"      // GET ?since=RFC3339&max=N&follow=true, stream of message
+	pathSwitchover  = "/v1/switchover"  // POST SwitchoverRequest, stream of message
+	pathMaintenance = "/v1/maintenance" // POST MaintenanceRequest, MaintenanceResult
+	pathChecksRun   = "/v1/checks/run"  // POST checksRequest, []CheckRun
+	pathReload      = "/v1/reload"      // POST reloadRequest, ReloadResult
 )
 
 type checksRequest struct {

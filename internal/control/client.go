@@ -60,6 +60,14 @@ func (c *Client) RunChecks(ctx context.Context, name string) ([]CheckRun, error)
 	return runs, err
 }
 
+// Maintenance puts a node into maintenance, or takes it out. When ctx ends the call returns, and the agent
+// goes on with what it has begun.
+func (c *Client) Maintenance(ctx context.Context, req MaintenanceRequest) (MaintenanceResult, error) {
+	var r MaintenanceResult
+	err := c.call(ctx, switchoverLimit, http.MethodPost, pathMaintenance, req, &r)
+	return r, err
+}
+
 // Reload makes the agent read its config file again.
 func (c *Client) Reload(ctx context.Context, force bool) (ReloadResult, error) {
 	var r ReloadResult

@@ -36,6 +36,14 @@ func (r SwitchoverResult) filled() SwitchoverResult {
 	return r
 }
 
+func (r MaintenanceResult) filled() MaintenanceResult {
+	r.Groups = filled(slices.Clone(r.Groups))
+	for i := range r.Groups {
+		r.Groups[i] = r.Groups[i].filled()
+	}
+	return r
+}
+
 func (r ReloadResult) filled() ReloadResult {
 	r.Changed, r.NeedsRestart, r.Warnings = filled(r.Changed), filled(r.NeedsRestart), filled(r.Warnings)
 	return r

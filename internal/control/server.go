@@ -117,6 +117,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET "+pathEvents, s.events)
 	mux.Handle("POST "+pathChecksRun, s.command(call(s, checksLimit, s.runChecks)))
 	mux.Handle("POST "+pathReload, s.command(call(s, reloadLimit, s.reload)))
+	mux.Handle("POST "+pathMaintenance, s.command(call(s, switchoverLimit, s.maintenance)))
 	mux.Handle("POST "+pathSwitchover, s.command(http.HandlerFunc(s.switchover)))
 	return mux
 }
@@ -166,6 +167,13 @@ func (s *Server) status(ctx context.Context, _ struct{}) (Status, error) {
 func (s *Server) runChecks(ctx context.Context, req checksRequest) ([]CheckRun, error) {
 	runs, err := s.agent.RunChecks(ctx, req.Name)
 	return filled(runs), err
+}
+
+func (s *Server) maintenance(_ context.Context, req MaintenanceRequest) (MaintenanceResult, error) {
+	ctx, cancel := context.WithTimeout(s.base, switchoverLimit) // not the caller's: see Agent
+	defer cancel()
+	v, err := s.agent.Maintenance(ctx, req)
+	return v.filled(), err
 }
 
 func (s *Server) reload(_ context.Context, req reloadRequest) (ReloadResult, error) {

@@ -181,6 +181,23 @@ type SwitchoverResult struct {
 	Steps     []SwitchoverStep `json:"steps"`       // finished ones, in order
 }
 
+// MaintenanceRequest puts a node into maintenance, or takes it out.
+type MaintenanceRequest struct {
+	Node   string `json:"node,omitempty"` // empty: the node that is asked
+	On     bool   `json:"on"`
+	Reason string `json:"reason,omitempty"`
+	Force  bool   `json:"force,omitempty"` // also where a group is left without an owner
+}
+
+// MaintenanceResult is what became of a [MaintenanceRequest].
+type MaintenanceResult struct {
+	Node   string             `json:"node"`
+	On     bool               `json:"on"`     // the node is in maintenance now
+	Done   bool               `json:"done"`   // what was asked for is so
+	Reason string             `json:"reason"` // why it is in maintenance; why not, where Done is false
+	Groups []SwitchoverResult `json:"groups"` // the moves that it took
+}
+
 // CheckRun is one check, run once and now; it does not change the judgement.
 type CheckRun struct {
 	Name     string  `json:"name"`

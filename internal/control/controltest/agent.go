@@ -13,12 +13,13 @@ import (
 // Agent is a [control.Agent] made of functions. A nil one answers with the zero value, and Subscribe
 // with a channel that stays silent.
 type Agent struct {
-	OnStatus     func(context.Context) (control.Status, error)
-	OnEvents     func(context.Context, time.Time, int) ([]control.Event, error)
-	OnSubscribe  func(context.Context) (<-chan control.Event, error)
-	OnSwitchover func(context.Context, control.SwitchoverRequest, func(control.SwitchoverStep)) (control.SwitchoverResult, error)
-	OnRunChecks  func(context.Context, string) ([]control.CheckRun, error)
-	OnReload     func(context.Context, bool) (control.ReloadResult, error)
+	OnStatus      func(context.Context) (control.Status, error)
+	OnEvents      func(context.Context, time.Time, int) ([]control.Event, error)
+	OnSubscribe   func(context.Context) (<-chan control.Event, error)
+	OnSwitchover  func(context.Context, control.SwitchoverRequest, func(control.SwitchoverStep)) (control.SwitchoverResult, error)
+	OnMaintenance func(context.Context, control.MaintenanceRequest) (control.MaintenanceResult, error)
+	OnRunChecks   func(context.Context, string) ([]control.CheckRun, error)
+	OnReload      func(context.Context, bool) (control.ReloadResult, error)
 }
 
 var _ control.Agent = Agent{}
@@ -53,6 +54,14 @@ func (a Agent) Switchover(ctx context.Context, req control.SwitchoverRequest, pr
 		return control.SwitchoverResult{}, nil
 	}
 	return a.OnSwitchover(ctx, req, progress)
+}
+
+// Maintenance implements control.Agent.
+func (a Agent) Maintenance(ctx context.Context, req control.MaintenanceRequest) (control.MaintenanceResult, error) {
+	if a.OnMaintenance == nil {
+		return control.MaintenanceResult{}, nil
+	}
+	return a.OnMaintenance(ctx, req)
 }
 
 // RunChecks implements control.Agent.
