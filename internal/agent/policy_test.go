@@ -68,6 +68,7 @@ func TestDecide(t *testing.T) {
 	held := func(s *Situation) { s.Holds, s.Holder = true, s.Node }
 	unfit := func(s *Situation) { held(s); s.Unfit, s.Self = true, Fitness{Reason: mine} }
 	lost := func(s *Situation) { s.Holds, s.Able, s.Peers["web2"], s.Peers["web3"] = false, true, sick, down }
+	off := func(s *Situation) { s.Off, s.Self = true, Fitness{Reason: mine} }
 	failback := func(s *Situation) { s.Node, s.Group.Failback = "web2", true; held(s) }
 	for _, tt := range []struct {
 		name  string
@@ -99,6 +100,10 @@ func TestDecide(t *testing.T) {
 			want: Decision{Reason: "stays here: moved 4 times in 10m0s already (max_moves)"}},
 		{name: "no budget", edits: []func(*Situation){unfit}, edit: func(s *Situation) { s.Moves, s.Group.MaxMoves.Count = 99, 0 },
 			want: Decision{MoveTo: "web2", Cause: CauseHealth, Reason: mine}},
+
+		{name: "told to stay off", edits: []func(*Situation){held, off}, want: Decision{MoveTo: "web2", Cause: CauseMaintenance, Reason: mine}},
+		{name: "told to stay off, and nobody else can", edits: []func(*Situation){held, off}, edit: func(s *Situation) { s.Peers["web2"], s.Peers["web3"] = sick, down }, want: Decision{}},
+		{name: "told to stay off, and no owner", edits: []func(*Situation){off}, want: Decision{}},
 
 		{name: "last resort", edits: []func(*Situation){unfit, lost}, want: Decision{Stand: true, Rank: 3}},
 		{name: "no last resort while another could", edits: []func(*Situation){unfit, lost}, edit: func(s *Situation) { s.Peers["web3"] = up }, want: Decision{}},
