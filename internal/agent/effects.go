@@ -59,7 +59,7 @@ func (l *loop) effect(e lease.Effect) error {
 
 func (l *loop) shut(e lease.Shut) error {
 	g := l.groups[e.Group]
-	if err := l.addrs.Shut(e.Group, e.Reason.String()); err != nil {
+	if err := l.letGo(e, g); err != nil {
 		return fmt.Errorf("cannot shut group %s: %w", e.Group, err)
 	}
 	l.dirty = true
@@ -141,6 +141,7 @@ func (l *loop) openNow(g *groupRun, e lease.Open) {
 		return
 	}
 	g.open, g.lost = true, ""
+	g.reopened()
 	if !won {
 		return
 	}

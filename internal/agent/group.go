@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
@@ -40,6 +41,12 @@ type groupRun struct {
 	shutAt    time.Duration
 	claimedAt time.Duration // CLOCK_BOOTTIME of a foreign claim that awaits an answer, 0: none
 	moving    bool          // a switchover of this group is under way here
+	// moveAgainAt is the CLOCK_BOOTTIME before which a move of the policy that did
+	// not come about is not tried again.
+	moveAgainAt time.Duration
+	willDrain   *drainRun // how the transfer that is about to happen lets go
+	drain       *drainRun // handed over, and finishing its connections
+	steer       *steerRun // connections of the old owner are sent there
 
 	// Who answers for an address while this node waits for it.
 	squatter   string
@@ -157,7 +164,7 @@ func (l *loop) decide() {
 		g.decision = d
 		l.machine.SetEligible(l.now(), name, d.Stand, d.Rank)
 		if d.MoveTo != "" && g.open && !g.moving {
-			l.handOver(name, d.MoveTo, note(d.Cause, d.Reason))
+			l.moveAway(name, g, d)
 		}
 		l.setState(name, g)
 	}
@@ -176,6 +183,25 @@ func (l *loop) situation(name string, g *groupRun) Situation {
 		Group: g.cfg, Node: l.node, Self: g.fitness, Unfit: g.unfit, Off: l.maintenance != "", Able: g.able, Peers: peers, Holds: g.open, Holder: holder,
 		Cause: g.cause, HeldSince: g.heldSince, Moves: g.recentMoves(time.Now()), Now: time.Now(),
 	}
+}
+
+// moveAway does what the policy wants. A service that fails has no connections
+// worth waiting for; whatever else moves a group finishes them.
+func (l *loop) moveAway(name string, g *groupRun, d Decision) {
+	if g.cfg.Handover != config.HandoverDrain || d.Cause == CauseHealth {
+		l.handOver(name, d.MoveTo, note(d.Cause, d.Reason))
+		return
+	}
+	if l.boot() < g.moveAgainAt {
+		return
+	}
+	g.moveAgainAt = l.boot() + moveRetry
+	m := l.newMover(name, d.MoveTo, d.Cause, d.Reason)
+	go func() { // bounded by the timeouts of its steps, and by the end of the loop
+		if res, err := m.run(context.Background()); err != nil || res.Outcome != control.OutcomeMoved {
+			l.log.Warn("the group did not move", "group", name, "peer", d.MoveTo, "reason", res.Reason, "error", err)
+		}
+	}()
 }
 
 // handOver transfers a group. It reports whether the ticket is on its way; if
@@ -205,6 +231,8 @@ func (l *loop) setState(name string, g *groupRun) {
 	switch {
 	case g.open:
 		state = control.StateActive
+	case g.drain != nil:
+		state = control.StateDraining
 	case g.pending != nil || v.Phase == "acquiring" || v.Phase == "confirming" || v.Phase == "holding":
 		state = control.StateAcquiring
 	case l.maintenance != "" && g.iface != "":
@@ -231,6 +259,8 @@ func (g *groupRun) reason() string {
 		return g.fitness.Reason + "; " + g.decision.Reason
 	case g.open:
 		return g.why
+	case g.drain != nil:
+		return g.drain.text()
 	case g.pending != nil:
 		return "waiting: " + g.squatter + " still answers for an address"
 	case !g.fitness.Eligible:

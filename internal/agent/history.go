@@ -31,6 +31,7 @@ const (
 	kindNode     = "node"     // a peer came or went
 	kindCheck    = "check"    // a check's judgement changed
 	kindAddress  = "address"  // somebody took an address away, or it is back
+	kindDrain    = "drain"    // a group that was handed over has finished its connections
 	kindConflict = "conflict" // another machine claims an address
 	kindLink     = "link"
 	kindProblem  = "problem" // something a person should put right

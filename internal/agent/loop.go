@@ -43,6 +43,16 @@ type addresses interface {
 	Probe(ctx context.Context, group string) ([]vip.Claim, error)
 	Holding(group string) []netip.Addr
 	Reconfigure(groups []vip.Group) error
+
+	// A draining handover; see pkg/vip. Connections may be called from any goroutine.
+	NextHop(group string) (vip.NextHop, error)
+	ExpectForwardProbe(group string, cookie uint64) (vip.ProbeArrival, error)
+	SendForwardProbe(group string, to vip.NextHop, cookie uint64) error
+	Steer(group string, to vip.NextHop, until time.Duration) error
+	Unsteer(group string) error
+	Drain(group string, until time.Duration) error
+	Connections(group string) (int, error)
+	EndDrain(group string) (reset int, err error)
 }
 
 // network is what the loop needs of *cluster.Cluster.
@@ -89,6 +99,7 @@ type loop struct {
 	checks   map[string]checks.State
 	peers    map[string]*peerRun
 	linkDown map[string]bool // interfaces without a carrier
+	counting bool            // the open connections of draining groups, in another goroutine
 	stopping bool
 	// maintenance is why this node was told to own nothing, empty if it was not.
 	maintenance string
@@ -221,6 +232,7 @@ func (l *loop) run(ctx context.Context) (err error) {
 			if n := l.dropped.Swap(0); n > 0 {
 				l.log.Warn("lease messages came faster than they could be read", "dropped", n)
 			}
+			l.lookAfterDrains()
 			l.watch.feed()
 		}
 		l.settle()

@@ -96,10 +96,14 @@ func (l *loop) publish() {
 		if g.iface == "" {
 			continue
 		}
-		s.Groups = append(s.Groups, cluster.GroupState{
+		gs := cluster.GroupState{
 			Name: name, State: string(g.state), Epoch: g.epoch, Since: g.since, Eligible: g.fitness.Eligible,
 			Reason: g.reason(), Cause: string(g.cause), Moves: int64(g.recentMoves(time.Now())),
-		})
+		}
+		if d := g.drain; d != nil {
+			gs.Connections, gs.DrainLeftMs = d.open, d.left.Milliseconds()
+		}
+		s.Groups = append(s.Groups, gs)
 	}
 	if sameNews(s, l.published) {
 		return

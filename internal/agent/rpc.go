@@ -40,6 +40,8 @@ func (p *peers) Call(ctx context.Context, from, method string, body []byte) ([]b
 		return answer(ctx, body, p.api.prepare)
 	case methodAwaitOpen:
 		return answer(ctx, body, p.api.awaitOpen)
+	case methodSteer:
+		return answer(ctx, body, p.api.steer)
 	case methodMaintenance:
 		return answer(ctx, body, p.api.maintainHere)
 	case methodSwitchover:
@@ -87,6 +89,12 @@ func (a *api) prepare(ctx context.Context, req prepareRequest) (ans prepareAnswe
 	if !req.Force {
 		if err := a.failingNow(ctx, required); err != nil {
 			ans.Reason = err.Error()
+			return ans, nil
+		}
+	}
+	if req.Probe != nil {
+		if err := a.sendProbes(ctx, req.Group, *req.Probe); err != nil {
+			ans.Reason = "it cannot send to the old owner: " + err.Error()
 			return ans, nil
 		}
 	}

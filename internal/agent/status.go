@@ -169,9 +169,15 @@ func (l *loop) nodeStatus(n config.Node, rtt time.Duration) control.Node {
 			})
 		}
 		for _, name := range l.order {
-			if g := l.groups[name]; g.iface != "" {
-				out.Groups[name] = control.NodeGroup{State: g.state, Eligible: g.fitness.Eligible, Reason: g.reason(), Epoch: g.epoch, Since: g.since}
+			g := l.groups[name]
+			if g.iface == "" {
+				continue
 			}
+			ng := control.NodeGroup{State: g.state, Eligible: g.fitness.Eligible, Reason: g.reason(), Epoch: g.epoch, Since: g.since}
+			if d := g.drain; d != nil {
+				ng.Draining = &control.Draining{Connections: d.open, LeftMs: d.left.Milliseconds()}
+			}
+			out.Groups[name] = ng
 		}
 		return out
 	}
@@ -196,7 +202,11 @@ func fromPeer(out *control.Node, s cluster.NodeState) {
 		})
 	}
 	for _, g := range s.Groups {
-		out.Groups[g.Name] = control.NodeGroup{State: control.State(g.State), Eligible: g.Eligible, Reason: g.Reason, Epoch: g.Epoch, Since: g.Since}
+		ng := control.NodeGroup{State: control.State(g.State), Eligible: g.Eligible, Reason: g.Reason, Epoch: g.Epoch, Since: g.Since}
+		if ng.State == control.StateDraining {
+			ng.Draining = &control.Draining{Connections: g.Connections, LeftMs: g.DrainLeftMs}
+		}
+		out.Groups[g.Name] = ng
 	}
 }
 

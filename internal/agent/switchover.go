@@ -18,8 +18,9 @@ const (
 	forwardTimeout  = 60 * time.Second
 	openPoll        = time.Millisecond
 	ownerPoll       = 5 * time.Millisecond
-	rollbackTTLs    = 4 // how long, in ttls, a move that failed is watched for its owner
-	targetOpenTTLs  = 2 // how long, in ttls, the target has to open
+	moveRetry       = 10 * time.Second // between two tries of the policy's own moves
+	rollbackTTLs    = 4                // how long, in ttls, a move that failed is watched for its owner
+	targetOpenTTLs  = 2                // how long, in ttls, the target has to open
 	openTimeoutLow  = time.Second
 	minRollbackWait = 5 * time.Second
 )
@@ -32,8 +33,9 @@ const (
 )
 
 type prepareRequest struct {
-	Group string `json:"group"`
-	Force bool   `json:"force"`
+	Group string        `json:"group"`
+	Force bool          `json:"force"`
+	Probe *forwardProbe `json:"probe,omitempty"` // with a draining handover
 }
 
 type prepareAnswer struct {
@@ -54,11 +56,14 @@ type awaitAnswer struct {
 
 // mover carries one planned move through, on the owner.
 type mover struct {
-	api      *api
+	loop     *loop
 	req      control.SwitchoverRequest
 	progress func(control.SwitchoverStep)
 	result   control.SwitchoverResult
 	asker    string // the node on which somebody asked for it
+	cause    Cause  // CauseSwitchover, unless this node moves the group by itself
+	why      string
+	drains   bool // open connections are finished here; decided by preflight
 }
 
 // Switchover implements control.Agent: on the owner it moves the group, on any
@@ -86,7 +91,7 @@ func (a *api) switchover(ctx context.Context, req control.SwitchoverRequest, ask
 		owner, _ = a.loop.awaitOwner(ctx, req.Group, "")
 		cancel()
 	}
-	m := &mover{api: a, req: req, asker: asker, progress: progress, result: control.SwitchoverResult{Group: req.Group, From: owner, To: req.To, Steps: []control.SwitchoverStep{}}}
+	m := &mover{loop: a.loop, req: req, asker: asker, progress: progress, cause: CauseSwitchover, why: "asked for on " + asker, result: control.SwitchoverResult{Group: req.Group, From: owner, To: req.To, Steps: []control.SwitchoverStep{}}}
 	switch owner {
 	case "":
 		return m.refuse("nobody owns " + req.Group + " now, so there is nothing to move: look at hbagent status"), nil
@@ -94,6 +99,14 @@ func (a *api) switchover(ctx context.Context, req control.SwitchoverRequest, ask
 		return m.run(ctx)
 	}
 	return m.forward(ctx, owner)
+}
+
+// newMover is a move that this node makes by itself.
+func (l *loop) newMover(group, to string, cause Cause, why string) *mover {
+	return &mover{
+		loop: l, req: control.SwitchoverRequest{Group: group, To: to}, progress: func(control.SwitchoverStep) {},
+		asker: l.node, cause: cause, why: why, result: control.SwitchoverResult{Group: group, From: l.node, To: to},
+	}
 }
 
 // admit looks at a request before anything is done about it. It runs in the loop.
@@ -124,7 +137,7 @@ func (m *mover) forward(ctx context.Context, owner string) (control.SwitchoverRe
 	if err != nil {
 		return m.result, err
 	}
-	answer, err := m.api.loop.net.Call(ctx, owner, methodSwitchover, body)
+	answer, err := m.loop.net.Call(ctx, owner, methodSwitchover, body)
 	if err != nil {
 		return m.result, control.Errorf(control.CodeUnavailable, "%s owns %s and did not answer: %v; look at hbagent status before you try again", owner, m.req.Group, err)
 	}
@@ -154,10 +167,13 @@ func (m *mover) refuse(reason string) control.SwitchoverResult {
 // run is the move as the owner sees it: ask the target, hand over, wait for the
 // target to open; if it does not, wait for the group to have an owner again.
 func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
-	l := m.api.loop
+	l := m.loop
 	name := m.req.Group
 	var refusal string
-	err := l.do(ctx, func() { m.result.To, refusal = l.preflight(m.req) })
+	err := l.do(ctx, func() {
+		m.result.To, refusal = l.preflight(m.req)
+		m.drains = refusal == "" && !m.req.Strict && l.groups[name].cfg.Handover == config.HandoverDrain
+	})
 	if err != nil {
 		return m.result, err
 	}
@@ -166,17 +182,31 @@ func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
 	}
 	defer l.post(context.WithoutCancel(ctx), func() { l.moved(name) })
 	to := m.result.To
-	if why := m.prepare(ctx); why != "" {
+	probe, why := m.expectProbe()
+	if why == "" {
+		why = m.prepare(ctx, probe)
+	}
+	if why != "" {
 		return m.refuse(to + " cannot take " + name + ": " + why), nil
+	}
+	if why := m.mayDrain(ctx, probe); why != "" {
+		return m.refuse(why), nil
 	}
 	m.step("preflight", control.StepOK, to+" is ready")
 
 	var handed bool
 	var after uint64
 	err = l.do(ctx, func() {
-		if g := l.groups[name]; g != nil && g.open {
-			after = g.epoch
-			handed = l.handOver(name, to, note(CauseSwitchover, "asked for on "+m.asker))
+		g := l.groups[name]
+		if g == nil || !g.open {
+			return
+		}
+		after = g.epoch
+		if m.drains {
+			g.willDrain = &drainRun{to: to, until: l.boot() + g.cfg.Drain, open: -1}
+		}
+		if handed = l.handOver(name, to, note(m.cause, m.why)); !handed {
+			g.willDrain = nil
 		}
 	})
 	if err != nil {
@@ -228,12 +258,16 @@ func (l *loop) moved(name string) {
 	}
 }
 
-func (m *mover) prepare(ctx context.Context) (why string) {
+func (m *mover) prepare(ctx context.Context, probe *expectedProbe) (why string) {
 	ctx, cancel := context.WithTimeout(ctx, prepareTimeout)
 	defer cancel()
 	m.step("preflight", control.StepRunning, m.result.To+" runs its checks")
 	var answer prepareAnswer
-	if err := m.call(ctx, methodPrepare, prepareRequest{Group: m.req.Group, Force: m.req.Force}, &answer); err != nil {
+	req := prepareRequest{Group: m.req.Group, Force: m.req.Force}
+	if probe != nil {
+		req.Probe = &probe.forwardProbe
+	}
+	if err := m.call(ctx, methodPrepare, req, &answer); err != nil {
 		return err.Error()
 	}
 	if !answer.Ready {
@@ -247,93 +281,9 @@ func (m *mover) call(ctx context.Context, method string, req, answer any) error 
 	if err != nil {
 		return err
 	}
-	b, err := m.api.loop.net.Call(ctx, m.result.To, method, body)
+	b, err := m.loop.net.Call(ctx, m.result.To, method, body)
 	if err != nil {
 		return err
 	}
 	return json.Unmarshal(b, answer)
-}
-
-// await sees a move through that has begun. It does not end early: whoever
-// asked may have gone, the group still needs an owner.
-func (m *mover) await(ctx context.Context, after uint64) (control.SwitchoverResult, error) {
-	l := m.api.loop
-	ctx = context.WithoutCancel(ctx)
-	ttl := l.ttl
-	m.step("handover", control.StepRunning, m.result.To+" takes over")
-	openCtx, cancel := context.WithTimeout(ctx, max(targetOpenTTLs*ttl, openTimeoutLow))
-	defer cancel()
-	var answer awaitAnswer
-	err := m.call(openCtx, methodAwaitOpen, awaitRequest{Group: m.req.Group, After: after}, &answer)
-	if err == nil && answer.Open {
-		m.result.Epoch = answer.Epoch
-		m.result.NoOwnerMs = m.sinceShut(ctx)
-		m.step("handover", control.StepOK, m.result.To+" is active")
-		m.result.Outcome, m.result.Owner = control.OutcomeMoved, m.result.To
-		return m.result, nil
-	}
-	reason := answer.Reason
-	if err != nil {
-		reason = err.Error()
-	}
-	m.step("handover", control.StepFailed, m.result.To+" did not open: "+reason)
-	return m.rollBack(ctx, reason), nil
-}
-
-func (m *mover) sinceShut(ctx context.Context) float64 {
-	var took time.Duration
-	l := m.api.loop
-	_ = l.do(ctx, func() {
-		if g := l.groups[m.req.Group]; g != nil {
-			took = l.boot() - g.shutAt
-		}
-	})
-	return float64(took.Microseconds()) / 1000
-}
-
-// rollBack waits until the group has an owner again, which the lease sees to by
-// itself: the target gives its votes back, or its promise runs out.
-func (m *mover) rollBack(ctx context.Context, reason string) control.SwitchoverResult {
-	l := m.api.loop
-	m.step("roll back", control.StepRunning, "waiting for an owner")
-	ctx, cancel := context.WithTimeout(ctx, max(rollbackTTLs*l.ttl, minRollbackWait))
-	defer cancel()
-	m.result.Reason = reason
-	owner, epoch := l.awaitOwner(ctx, m.req.Group, "")
-	m.result.Epoch, m.result.Owner = epoch, owner
-	switch owner {
-	case "":
-		m.result.Outcome = control.OutcomeFailed
-		m.step("roll back", control.StepFailed, "nobody has it yet: look at hbagent status")
-	case m.result.To:
-		m.result.Outcome = control.OutcomeMoved
-		m.step("roll back", control.StepOK, owner+" came up after all")
-	default:
-		m.result.Outcome = control.OutcomeRolledBack
-		m.step("roll back", control.StepOK, owner+" has it")
-	}
-	m.result.NoOwnerMs = m.sinceShut(context.WithoutCancel(ctx))
-	return m.result
-}
-
-// awaitOwner returns who has a group, as soon as somebody does (or, if want is
-// not empty, want does); "" if that is not so when ctx ends.
-func (l *loop) awaitOwner(ctx context.Context, name, want string) (owner string, epoch uint64) {
-	poll := time.NewTicker(ownerPoll)
-	defer poll.Stop()
-	for {
-		err := l.do(ctx, func() {
-			if g := l.groups[name]; g != nil {
-				owner, epoch = g.owner, g.ownerEpoch
-			}
-		})
-		if err != nil || owner != "" && (want == "" || owner == want) {
-			return owner, epoch
-		}
-		select {
-		case <-ctx.Done():
-			return "", 0
-		case <-poll.C:
-		}
-	}
 }

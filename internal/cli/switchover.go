@@ -12,7 +12,7 @@ import (
 
 func (a *app) switchover() *cobra.Command {
 	var req control.SwitchoverRequest
-	var asJSON bool
+	var asJSON, noWait bool
 	cmd := &cobra.Command{
 		Use:        "switchover GROUP [--to NODE]",
 		Short:      "Move a group to another node now",
@@ -21,6 +21,10 @@ func (a *app) switchover() *cobra.Command {
 moves it, and moves it back if the target does not come up. If the answer is no,
 nothing has changed, and the reason says why.
 
+With handover = "drain" (the default) the old owner finishes the connections it
+has, while new ones go to the new owner. This command waits for that and shows
+how many are left.
+
 Ctrl-C does not stop a move that has begun: the agent ends or undoes it.
 
 Exit codes: 0 moved, 1 not moved, 2 wrong usage.`,
@@ -28,16 +32,18 @@ Exit codes: 0 moved, 1 not moved, 2 wrong usage.`,
 		ValidArgsFunction: a.completeGroups,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.Group = args[0]
-			return a.runSwitchover(cmd.Context(), req, asJSON)
+			return a.runSwitchover(cmd.Context(), req, asJSON, !noWait)
 		},
 	}
 	cmd.Flags().StringVar(&req.To, "to", "", "the new owner (default: the next by preference)")
 	cmd.Flags().BoolVar(&req.Force, "force", false, "move even if the preflight advises against it")
+	cmd.Flags().BoolVar(&req.Strict, "strict", false, "reset open connections instead of finishing them")
+	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when the new owner is active")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON (docs/cli-json.md)")
 	return cmd
 }
 
-func (a *app) runSwitchover(ctx context.Context, req control.SwitchoverRequest, asJSON bool) error {
+func (a *app) runSwitchover(ctx context.Context, req control.SwitchoverRequest, asJSON, wait bool) error {
 	progress := a.printStep
 	if asJSON {
 		progress = nil
@@ -50,10 +56,14 @@ func (a *app) runSwitchover(ctx context.Context, req control.SwitchoverRequest, 
 	if err != nil {
 		return err
 	}
-	if asJSON {
-		err = a.printJSON(a.stdout, r, true)
-	} else {
+	if !asJSON {
 		_, err = fmt.Fprintln(a.stdout, a.screen.paint(outcomeStyle(r.Outcome), clean(outcomeText(r))))
+	}
+	if err == nil && r.Drains && wait {
+		err = a.watchDrain(ctx, r, asJSON)
+	}
+	if err == nil && asJSON {
+		err = a.printJSON(a.stdout, r, true)
 	}
 	if err != nil {
 		return err

@@ -15,8 +15,7 @@ import (
 const (
 	// HandoverStrict: never two machines serving; open connections are reset.
 	HandoverStrict = "strict"
-	// HandoverDrain: the old owner finishes the connections it has. This version
-	// hands over strictly all the same, and Config.Warnings says so.
+	// HandoverDrain: the old owner finishes the TCP connections it has.
 	HandoverDrain = "drain"
 )
 

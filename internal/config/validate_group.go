@@ -200,12 +200,10 @@ func (v *validator) groupChecks(raw *rawGroup, g *Group) []string {
 }
 
 func (v *validator) handover(raw *rawGroup, g *Group) {
-	g.Handover = raw.Handover.or(HandoverStrict)
+	g.Handover = raw.Handover.or(HandoverDrain)
 	g.Drain = v.duration("drain", &raw.Drain, defaultDrain, minDrain, maxDrain)
 	switch g.Handover {
 	case HandoverDrain:
-		v.warn(raw.Handover.at, "this version hands over strictly: open connections are reset when the group moves",
-			`write handover = "strict" to say so, or leave it for the version that drains`)
 	case HandoverStrict:
 		if raw.Drain.given() {
 			v.warn(raw.Drain.key, "drain has no meaning with handover = \"strict\"", "delete it")

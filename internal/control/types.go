@@ -115,6 +115,13 @@ type NodeGroup struct {
 	Reason   string    `json:"reason"`   // why it is not eligible, or why it is in this state
 	Epoch    uint64    `json:"epoch"`
 	Since    time.Time `json:"since,omitzero"`
+	Draining *Draining `json:"draining,omitempty"` // only in that state
+}
+
+// Draining is how far a node is that has handed a group over and finishes its open connections.
+type Draining struct {
+	Connections int   `json:"connections"` // open ones; -1: not counted yet
+	LeftMs      int64 `json:"left_ms"`     // then the rest is reset
 }
 
 // Event is one line of the history.
@@ -136,6 +143,8 @@ type SwitchoverRequest struct {
 	Group string `json:"group"`
 	To    string `json:"to,omitempty"` // empty: the next owner by preference
 	Force bool   `json:"force,omitempty"`
+	// Strict resets the open connections, whatever the group's handover says.
+	Strict bool `json:"strict,omitempty"`
 }
 
 // A StepState says how far a step of a switchover came.
@@ -178,6 +187,7 @@ type SwitchoverResult struct {
 	Reason    string           `json:"reason,omitempty"`
 	Epoch     uint64           `json:"epoch"`
 	NoOwnerMs float64          `json:"no_owner_ms"` // how long nobody owned it
+	Drains    bool             `json:"drains"`      // From finishes its open connections: see its state in the status
 	Steps     []SwitchoverStep `json:"steps"`       // finished ones, in order
 }
 

@@ -57,6 +57,10 @@ type GroupState struct {
 	Cause       string    `json:"cause,omitempty"` // of the last change of owner to this node
 	LeaseLeftMs int64     `json:"lease_left_ms"`
 	Moves       int64     `json:"moves"`
+	// While State is draining: the connections that are left (-1: not counted
+	// yet), and for how long at most.
+	Connections int   `json:"connections,omitempty"`
+	DrainLeftMs int64 `json:"drain_left_ms,omitempty"`
 }
 
 // version orders the states of one node. The zero version is older than any.

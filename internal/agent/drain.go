@@ -1,0 +1,187 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/pkg/lease"
+)
+
+// Chosen by us.
+const (
+	// drainIdle is how long a draining group must have had no connection before it
+	// is done: clients that have not heard of the new owner may still knock.
+	drainIdle = time.Second
+	// steerUnused is how long a target steers for a group that it does not get.
+	steerUnused = 10 * time.Second
+	// steerLonger is how long the target steers beyond the old owner's drain: the
+	// reset of the last connections is answered there.
+	steerLonger = 2 * time.Second
+	// maxSteer bounds what another node may ask for: above every drain that a
+	// config allows.
+	maxSteer = time.Hour + steerLonger
+)
+
+// drainRun is a group that this node has handed over, and whose open connections
+// it finishes. It belongs to the loop.
+type drainRun struct {
+	to    string        // who has the group
+	until time.Duration // CLOCK_BOOTTIME; what is open then is reset
+	open  int           // connections when they were last counted, -1: not yet
+	most  int           // the largest count
+	idle  time.Duration // CLOCK_BOOTTIME since when none is open, 0: some are
+	left  time.Duration // until `until`, when they were last counted
+}
+
+// steerRun is a group on its new owner, which sends what belongs to connections
+// of the old one there. It belongs to the loop.
+type steerRun struct {
+	to    string        // the old owner
+	until time.Duration // CLOCK_BOOTTIME; the kernel ends it by itself
+	armed time.Duration
+	won   bool // this node has opened the group since
+}
+
+// letGo ends a claim in the kernel, before anybody is told: the group's addresses
+// fall silent, and with a drain only their connections go on.
+func (l *loop) letGo(e lease.Shut, g *groupRun) error {
+	if g != nil && g.willDrain != nil {
+		plan := g.willDrain
+		g.willDrain = nil
+		if e.Reason != lease.ReasonTransferred {
+			return l.addrs.Shut(e.Group, e.Reason.String())
+		}
+		err := l.addrs.Drain(e.Group, plan.until)
+		if err == nil {
+			g.drain, plan.left = plan, plan.until-l.boot()
+			l.countConnections()
+			return nil
+		}
+		l.log.Error("cannot drain: open connections are reset", "group", e.Group, "error", err)
+	}
+	return l.addrs.Shut(e.Group, e.Reason.String())
+}
+
+// lookAfterDrains is called with each pulse.
+func (l *loop) lookAfterDrains() {
+	l.countConnections()
+	for _, name := range l.order {
+		g := l.groups[name]
+		if s := g.steer; s != nil {
+			s.won = s.won || g.open
+			over := l.boot() >= s.until || !s.won && l.boot()-s.armed >= steerUnused
+			// A group that is back where its connections are must not be steered
+			// there: what belongs to nobody would go to and fro.
+			if over || s.won && g.owner == s.to {
+				l.endSteering(name, g)
+			}
+		}
+	}
+}
+
+// countConnections counts those of draining groups, outside the loop: with many
+// thousands it takes a while. One count is under way at a time.
+func (l *loop) countConnections() {
+	names := l.draining()
+	if len(names) == 0 || l.counting {
+		return
+	}
+	l.counting = true
+	go func() {
+		counts := make(map[string]int, len(names))
+		for _, name := range names {
+			n, err := l.addrs.Connections(name)
+			if err != nil {
+				l.log.Warn("cannot count the open connections", "group", name, "error", err)
+				n = -1
+			}
+			counts[name] = n
+		}
+		l.post(context.Background(), func() {
+			l.counting = false
+			for name, n := range counts {
+				l.counted(name, n)
+			}
+		})
+	}()
+}
+
+// draining are the groups that this node has handed over and not finished.
+func (l *loop) draining() (names []string) {
+	for _, name := range l.order {
+		if l.groups[name].drain != nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// counted takes a count, -1 for one that failed, and ends the drain when nothing is
+// left to finish, or no time.
+func (l *loop) counted(name string, n int) {
+	g := l.groups[name]
+	if g == nil || g.drain == nil {
+		return
+	}
+	d := g.drain
+	l.dirty = true
+	d.open, d.most, d.left = n, max(d.most, n), max(d.until-l.boot(), 0)
+	switch {
+	case n != 0:
+		d.idle = 0
+	case d.idle == 0:
+		d.idle = l.boot()
+	}
+	if l.boot() >= d.until || d.idle != 0 && l.boot()-d.idle >= drainIdle {
+		l.endDrain(name, g)
+	}
+}
+
+// endDrain resets what is left, so that clients learn at once, and cleans up.
+func (l *loop) endDrain(name string, g *groupRun) {
+	d := g.drain
+	g.drain, l.dirty = nil, true
+	reset, err := l.addrs.EndDrain(name)
+	if err != nil {
+		l.log.Error("cannot end the drain; the kernel ends it by itself", "group", name, "error", err)
+	}
+	g.lost = fmt.Sprintf("drained: %s finished", connections(max(d.most-reset, 0)))
+	if reset > 0 {
+		g.lost += fmt.Sprintf(", %s reset after %v", connections(reset), g.cfg.Drain)
+	}
+	l.history.add(control.Event{Group: name, Kind: kindDrain, From: l.node, To: d.to, Reason: g.lost})
+	l.log.Info("drained", "group", name, "holder", d.to, "connections", d.most, "reset", reset)
+}
+
+// reopened is called when this node has opened the group.
+func (g *groupRun) reopened() {
+	g.drain = nil // vip.Open has taken the connections along
+	if g.steer != nil {
+		g.steer.won = true
+	}
+}
+
+func (l *loop) endSteering(name string, g *groupRun) {
+	g.steer = nil
+	if err := l.addrs.Unsteer(name); err != nil {
+		l.log.Error("cannot end the steering; the kernel ends it by itself", "group", name, "error", err)
+	}
+}
+
+// text says how far a drain is, for people.
+func (d *drainRun) text() string {
+	left := d.left.Round(time.Second)
+	if d.open < 0 {
+		return fmt.Sprintf("handed over to %s, finishes its open connections, %v at most", d.to, left)
+	}
+	return fmt.Sprintf("handed over to %s, %s left, %v at most", d.to, connections(d.open), left)
+}
+
+func connections(n int) string {
+	if n == 1 {
+		return "1 connection"
+	}
+	return fmt.Sprintf("%d connections", n)
+}
