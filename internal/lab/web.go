@@ -69,6 +69,8 @@ func (n *Node) Apache() (*Service, error) {
 	for _, step := range []func() error{
 		func() error { return os.Mkdir(htdocs, 0o755) },
 		func() error { return os.WriteFile(filepath.Join(htdocs, page), []byte(text), 0o644) },
+		func() error { return os.WriteFile(filepath.Join(htdocs, "slow.php"), []byte(slowPage), 0o644) },
+		func() error { return os.WriteFile(filepath.Join(htdocs, "sum.php"), []byte(sumPage), 0o644) },
 		func() error { return os.WriteFile(file, conf, 0o644) },
 		func() error { return giveAway(dir) },
 	} {
@@ -81,6 +83,18 @@ func (n *Node) Apache() (*Service, error) {
 		command: func() *exec.Cmd { return exec.Command(a.program, "-f", file, "-DFOREGROUND") },
 	}, nil
 }
+
+// The pages of a [Load]: a download that takes its time (chunk in load.go has the same bytes), and the checksum of an upload.
+const (
+	slowPage = `<?php
+while (ob_get_level()) ob_end_flush();
+$n = (int)$_GET["chunks"];
+header("Content-Length: " . $n * 16384);
+for ($i = 0; $i < $n; $i++) { echo str_repeat(chr(65 + $i % 26), 16384); flush(); usleep(100000); }
+`
+	sumPage = `<?php echo hash("sha256", file_get_contents("php://input")), "\n";
+`
+)
 
 // load lists the modules we need and that this installation has as files; the others are compiled in.
 func (a apache) load() []apacheModule {
@@ -123,7 +137,8 @@ Listen {{.Port}}
 StartServers 5
 MinSpareServers 5
 MaxSpareServers 10
-MaxRequestWorkers 24
+MaxRequestWorkers 160
+MaxKeepAliveRequests 0
 ExtendedStatus On
 DocumentRoot {{.Dir}}/htdocs
 DirectoryIndex index.php index.html
