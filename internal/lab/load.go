@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// LoadOptions describe a load on a real Apache with PHP ([Node.Apache]), of everything that a site does at once.
+// LoadOptions describe a load on a real Apache with PHP ([Node.ApacheForLoad]), of everything that a site does at once.
 type LoadOptions struct {
 	Target       netip.AddrPort
 	KeepAlive    int           // connections that send request after request

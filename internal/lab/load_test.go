@@ -15,7 +15,7 @@ func TestLoadSeesFailures(t *testing.T) {
 	w := labtest.New(t, lab.Options{Nodes: []string{"a"}})
 	ctx := labtest.Within(t, patience)
 	a := w.Node("a")
-	web, err := a.Apache()
+	web, err := a.ApacheForLoad()
 	if err != nil {
 		labtest.Skip(t, err.Error())
 	}

@@ -46,7 +46,13 @@ func findApache() (apache, bool) {
 
 // Apache prepares a real Apache: prefork, mod_status with ExtendedStatus for this machine, and a page
 // made by PHP where libapache2-mod-php is installed.
-func (n *Node) Apache() (*Service, error) {
+func (n *Node) Apache() (*Service, error) { return n.apacheWith(5, 24) }
+
+// ApacheForLoad is Apache with room for a [Load], and its processes started beforehand: prefork adds them too
+// slowly for a load that begins at once.
+func (n *Node) ApacheForLoad() (*Service, error) { return n.apacheWith(100, 200) }
+
+func (n *Node) apacheWith(start, workers int) (*Service, error) {
 	a, ok := findApache()
 	if !ok {
 		return nil, errMissing("Apache", "apache2 (Debian, Ubuntu) or httpd")
@@ -56,7 +62,8 @@ func (n *Node) Apache() (*Service, error) {
 		return nil, err
 	}
 	php := a.php()
-	conf, err := render(apacheConf, map[string]any{"Dir": dir, "Name": n.Name, "Port": webPort, "Modules": a.load(), "PHP": php})
+	conf, err := render(apacheConf, map[string]any{"Dir": dir, "Name": n.Name, "Port": webPort, "Modules": a.load(), "PHP": php,
+		"Start": start, "Workers": workers})
 	if err != nil {
 		return nil, err
 	}
@@ -134,10 +141,10 @@ Listen {{.Port}}
 {{range .Modules}}LoadModule {{.Name}} {{.File}}
 {{end}}{{range .PHP}}LoadModule {{.Name}} {{.File}}
 {{end}}
-StartServers 5
+StartServers {{.Start}}
 MinSpareServers 5
-MaxSpareServers 10
-MaxRequestWorkers 160
+MaxSpareServers {{.Workers}}
+MaxRequestWorkers {{.Workers}}
 MaxKeepAliveRequests 0
 ExtendedStatus On
 DocumentRoot {{.Dir}}/htdocs
