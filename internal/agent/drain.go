@@ -7,6 +7,7 @@ import (
 
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/pkg/lease"
+	"github.com/hbagent/hbagent/pkg/vip"
 )
 
 // Chosen by us.
@@ -28,6 +29,7 @@ const (
 // it finishes. It belongs to the loop.
 type drainRun struct {
 	to    string        // who has the group
+	hop   vip.NextHop   // how it is reached
 	until time.Duration // CLOCK_BOOTTIME; what is open then is reset
 	open  int           // connections when they were last counted, -1: not yet
 	most  int           // the largest count
@@ -53,7 +55,7 @@ func (l *loop) letGo(e lease.Shut, g *groupRun) error {
 		if e.Reason != lease.ReasonTransferred {
 			return l.addrs.Shut(e.Group, e.Reason.String())
 		}
-		err := l.addrs.Drain(e.Group, plan.until)
+		err := l.addrs.Drain(e.Group, plan.hop, plan.until)
 		if err == nil {
 			g.drain, plan.left = plan, plan.until-l.boot()
 			l.countConnections()
@@ -71,10 +73,7 @@ func (l *loop) lookAfterDrains() {
 		g := l.groups[name]
 		if s := g.steer; s != nil {
 			s.won = s.won || g.open
-			over := l.boot() >= s.until || !s.won && l.boot()-s.armed >= steerUnused
-			// A group that is back where its connections are must not be steered
-			// there: what belongs to nobody would go to and fro.
-			if over || s.won && g.owner == s.to {
+			if l.boot() >= s.until || !s.won && l.boot()-s.armed >= steerUnused {
 				l.endSteering(name, g)
 			}
 		}

@@ -50,7 +50,7 @@ type addresses interface {
 	SendForwardProbe(group string, to vip.NextHop, cookie uint64) error
 	Steer(group string, to vip.NextHop, until time.Duration) error
 	Unsteer(group string) error
-	Drain(group string, until time.Duration) error
+	Drain(group string, to vip.NextHop, until time.Duration) error
 	Connections(group string) (int, error)
 	EndDrain(group string) (reset int, err error)
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -43,7 +44,8 @@ type steerRequest struct {
 }
 
 type steerAnswer struct {
-	Reason string `json:"reason,omitempty"` // why it cannot steer
+	Hop    vip.NextHop `json:"hop"`              // how the target is reached
+	Reason string      `json:"reason,omitempty"` // why it cannot steer
 }
 
 // expectProbe begins to listen for the frames of the target; nil where the handover
@@ -82,8 +84,9 @@ func (m *mover) mayDrain(ctx context.Context, probe *expectedProbe) (why string)
 		var answer steerAnswer
 		err = m.call(ctx, methodSteer, steerRequest{Group: m.req.Group, From: m.loop.node, To: probe.To, For: drain + steerLonger}, &answer)
 		if err == nil && answer.Reason != "" {
-			err = fmt.Errorf("%s", answer.Reason)
+			err = errors.New(answer.Reason)
 		}
+		m.hop = answer.Hop
 	}
 	if err != nil {
 		return m.strictInstead(fmt.Sprintf("%s cannot steer to this node: %v", m.result.To, err))
@@ -121,7 +124,15 @@ func (a *api) sendProbes(ctx context.Context, group string, p forwardProbe) erro
 
 // steer prepares this node, the target, for a draining handover.
 func (a *api) steer(ctx context.Context, req steerRequest) (ans steerAnswer, err error) {
-	err = a.loop.do(ctx, func() { ans.Reason = a.loop.startSteering(req) })
+	err = a.loop.do(ctx, func() {
+		if ans.Reason = a.loop.startSteering(req); ans.Reason != "" {
+			return
+		}
+		var err error
+		if ans.Hop, err = a.loop.addrs.NextHop(req.Group); err != nil {
+			ans.Reason = err.Error()
+		}
+	})
 	return ans, err
 }
 

@@ -8,7 +8,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/pkg/vip"
 )
 
 // Chosen by us.
@@ -63,7 +65,8 @@ type mover struct {
 	asker    string // the node on which somebody asked for it
 	cause    Cause  // CauseSwitchover, unless this node moves the group by itself
 	why      string
-	drains   bool // open connections are finished here; decided by preflight
+	drains   bool        // open connections are finished here; decided by preflight
+	hop      vip.NextHop // how the target is reached then
 }
 
 // Switchover implements control.Agent: on the owner it moves the group, on any
@@ -203,7 +206,7 @@ func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
 		}
 		after = g.epoch
 		if m.drains {
-			g.willDrain = &drainRun{to: to, until: l.boot() + g.cfg.Drain, open: -1}
+			g.willDrain = &drainRun{to: to, hop: m.hop, until: l.boot() + g.cfg.Drain, open: -1}
 		}
 		if handed = l.handOver(name, to, note(m.cause, m.why)); !handed {
 			g.willDrain = nil
