@@ -1,5 +1,10 @@
 package vip
 
+import (
+	"errors"
+	"fmt"
+)
+
 // Cleanup removes the addresses that the record in runDir names, except for the groups that spare says (nil: none),
 // and returns what it took away. Addresses that are not recorded are never touched, nor are recorded ones on
 // another interface or with another length. A record that cannot be read (ErrCorruptRecord) removes nothing:
@@ -31,6 +36,9 @@ func cleanup(r *record, k kernel, groups []string, spare func(group string) bool
 		if spare == nil || !spare(g) {
 			entries = append(entries, r.of(g)...)
 		}
+	}
+	if err := resetDrained(k, entries); err != nil && !errors.Is(err, errNoDestroy) {
+		return nil, fmt.Errorf("vip: %w", err)
 	}
 	return r.sweep(k, entries)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -53,7 +54,12 @@ func (m *Manager) open(g Group, deadline time.Duration) error {
 		return err
 	}
 	// A group that resumes may have had other addresses before the restart.
-	if _, err := m.record.sweep(m.kernel, m.record.others(g)); err != nil {
+	others := m.record.others(g)
+	if _, draining := m.Draining(g.Name); draining {
+		// It comes back. Its connections need the addresses on loopback until they are on the interface.
+		others = slices.DeleteFunc(others, func(e entry) bool { return e.Interface == loopback })
+	}
+	if _, err := m.record.sweep(m.kernel, others); err != nil {
 		return err
 	}
 	if err := m.gate.Open(g.Name, deadline); err != nil {
@@ -62,6 +68,9 @@ func (m *Manager) open(g Group, deadline time.Duration) error {
 	h := &hold{name: g.Name, deadline: deadline, iface: g.Interface, index: l.Index, addrs: g.addrs()}
 	if a, err := m.fill(h); err != nil {
 		return fmt.Errorf("adding %v to %s: %w", a, g.Interface, err)
+	}
+	if err := m.endDrain(g.Name); err != nil {
+		return err
 	}
 	m.mu.Lock()
 	m.held[g.Name] = h
@@ -141,7 +150,7 @@ func (m *Manager) RenewAll(deadlines map[string]time.Duration) map[string]error 
 
 // Shut ends the group on this machine: when it returns, the gate is shut, no announcement is under way, and
 // the addresses are deleted. Shutting a shut group is nothing, except that addresses kept for resuming
-// (Options.Keep) go too. With an error, what could not be deleted has a lifetime of its own and stays in
+// (Options.Keep) go too, and a drain ends without telling its connections (EndDrain does). With an error, what could not be deleted has a lifetime of its own and stays in
 // the record; Shut may be called again.
 func (m *Manager) Shut(group, reason string) error {
 	began := m.now()
@@ -151,6 +160,15 @@ func (m *Manager) Shut(group, reason string) error {
 		m.announcer.stop(h)
 		m.keeper.forget(h)
 	}
+	err := m.shut(group, h)
+	if h != nil {
+		m.log.Debug("group shut", "group", group, "reason", reason, "took", m.now()-began)
+	}
+	return err
+}
+
+// shut is what Shut does to a group whose hold, if it has one, is closed.
+func (m *Manager) shut(group string, h *hold) error {
 	var errs []error
 	m.gating.Lock()
 	err := m.gate.Shut(group)
@@ -160,9 +178,6 @@ func (m *Manager) Shut(group, reason string) error {
 	}
 	if err := m.clear(group, h); err != nil {
 		errs = append(errs, fmt.Errorf("vip: shutting group %s: %w", group, err))
-	}
-	if h != nil {
-		m.log.Debug("group shut", "group", group, "reason", reason, "took", m.now()-began)
 	}
 	return errors.Join(errs...)
 }
@@ -175,6 +190,9 @@ func (m *Manager) clear(group string, h *hold) error {
 		if err := m.empty(h); err != nil {
 			return err
 		}
+	}
+	if err := m.endDrain(group); err != nil {
+		return err
 	}
 	_, err := m.record.sweep(m.kernel, m.record.of(group)) // mostly nothing is left
 	return err

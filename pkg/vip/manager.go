@@ -43,6 +43,8 @@ type Manager struct {
 	groups map[string]Group
 	byAddr map[netip.Addr]string // group of each configured address
 	held   map[string]*hold
+	drains map[string]*drain // groups of another node with connections here; changed with turn held
+	steers map[string][]hop  // where packets of other nodes' connections go
 
 	gateLost bool // an event has told of it; guarded by turn
 }
@@ -76,7 +78,7 @@ func New(o Options) (_ *Manager, err error) {
 func newManager(o Options, k kernel) (*Manager, error) {
 	m := &Manager{
 		kernel: k, gate: o.Gate, role: o.Lifetime, now: o.Now, events: o.Events, log: o.Logger,
-		held: make(map[string]*hold),
+		held: make(map[string]*hold), drains: make(map[string]*drain), steers: make(map[string][]hop),
 	}
 	if m.gate == nil {
 		m.gate = AddressGate{}
@@ -106,6 +108,11 @@ func newManager(o Options, k kernel) (*Manager, error) {
 		keep := func(group string) bool { return o.Keep != nil && o.Keep(group) }
 		if err := s.SetGroups(o.Groups, keep); err != nil {
 			return nil, fmt.Errorf("vip: gate: %w", err)
+		}
+	}
+	if g, ok := m.gate.(handoverGate); ok {
+		if err := g.SweepHandovers(o.Keep); err != nil {
+			return nil, fmt.Errorf("vip: gate: what a predecessor left: %w", err)
 		}
 	}
 	m.setGroups(o.Groups)
@@ -159,7 +166,11 @@ func (m *Manager) adopt(o Options) error {
 		if known && o.Keep != nil && o.Keep(name) {
 			continue
 		}
-		removed, err := m.record.sweep(m.kernel, m.record.of(name))
+		entries := m.record.of(name)
+		if err := resetDrained(m.kernel, entries); err != nil {
+			m.log.Warn("connections of a predecessor not reset", "group", name, "error", err)
+		}
+		removed, err := m.record.sweep(m.kernel, entries)
 		for _, r := range removed {
 			m.log.Info("address of a predecessor removed", "group", r.Group, "addr", r.Addr, "interface", r.Interface)
 		}

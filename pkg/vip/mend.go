@@ -81,6 +81,9 @@ func (m *Manager) mend() error {
 		for _, h := range holds {
 			err = errors.Join(err, m.sendAway(h))
 		}
+		for _, group := range m.draining() { // nothing keeps them silent any more
+			err = errors.Join(err, m.endDrain(group))
+		}
 		if err := errors.Join(err, v.Restore()); err != nil {
 			return fmt.Errorf("vip: gate: building it again: %w", err)
 		}

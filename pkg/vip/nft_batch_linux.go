@@ -54,6 +54,9 @@ type nftSet struct {
 	timed    bool
 	verdicts bool
 	comment  string
+	values   *nftables.SetDatatype // makes it a map from keys to values
+	size     uint32                // the most elements that packets may add; 0: packets add none
+	timeout  time.Duration         // of elements that packets add
 }
 
 // nftElement is one element of a set: with a timeout where the set is timed, with a chain to jump to where
@@ -62,6 +65,7 @@ type nftElement struct {
 	key     []byte
 	timeout time.Duration // cut to milliseconds; 0: none
 	jump    string
+	value   []byte // where the set is a map to values
 	comment string
 }
 
@@ -135,6 +139,21 @@ func (b *batch) addSet(f family, s nftSet) {
 			flags |= unix.NFT_SET_MAP
 			ae.Uint32(unix.NFTA_SET_DATA_TYPE, unix.NFT_DATA_VERDICT)
 		}
+		if s.values != nil {
+			flags |= unix.NFT_SET_MAP
+			ae.Uint32(unix.NFTA_SET_DATA_TYPE, s.values.GetNFTMagic())
+			ae.Uint32(unix.NFTA_SET_DATA_LEN, s.values.Bytes)
+		}
+		if s.size > 0 {
+			flags |= unix.NFT_SET_EVAL
+			ae.Nested(unix.NFTA_SET_DESC, func(ae *netlink.AttributeEncoder) error {
+				ae.Uint32(unix.NFTA_SET_DESC_SIZE, s.size)
+				return nil
+			})
+		}
+		if s.timeout > 0 {
+			ae.Uint64(unix.NFTA_SET_TIMEOUT, uint64(s.timeout/time.Millisecond))
+		}
 		ae.Uint32(unix.NFTA_SET_FLAGS, flags)
 		data := userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, order)
 		ae.Bytes(unix.NFTA_SET_USERDATA, append(data, commentData(userdata.NFTNL_UDATA_SET_COMMENT, s.comment)...))
@@ -189,6 +208,12 @@ func (e nftElement) encode(ae *netlink.AttributeEncoder) {
 			return nil
 		})
 	}
+	if e.value != nil {
+		ae.Nested(unix.NFTA_SET_ELEM_DATA, func(ae *netlink.AttributeEncoder) error {
+			ae.Bytes(unix.NFTA_DATA_VALUE, e.value)
+			return nil
+		})
+	}
 	if e.comment != "" {
 		ae.Bytes(unix.NFTA_SET_ELEM_USERDATA, commentData(userdata.NFTNL_UDATA_SET_ELEM_COMMENT, e.comment))
 	}
@@ -223,7 +248,7 @@ func (b *batch) addRule(f family, chain, comment string, exprs ...expr.Any) {
 		ae.String(unix.NFTA_RULE_CHAIN, chain)
 		ae.Nested(unix.NFTA_RULE_EXPRESSIONS, func(list *netlink.AttributeEncoder) error {
 			for _, e := range exprs {
-				data, err := expr.Marshal(byte(f), e)
+				data, err := marshalExpr(f, e)
 				if err != nil {
 					return fmt.Errorf("%T: %w", e, err)
 				}
@@ -232,6 +257,14 @@ func (b *batch) addRule(f family, chain, comment string, exprs ...expr.Any) {
 			return nil
 		})
 		ae.Bytes(unix.NFTA_RULE_USERDATA, commentData(userdata.TypeComment, comment))
+	})
+}
+
+// clearChain deletes the rules of a chain.
+func (b *batch) clearChain(f family, chain string) {
+	b.add(f, unix.NFT_MSG_DELRULE, 0, "old rules of "+chain, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_RULE_TABLE, b.table)
+		ae.String(unix.NFTA_RULE_CHAIN, chain)
 	})
 }
 

@@ -124,6 +124,7 @@ func (g *NFTGate) replace(next layout, have []family, stay map[string]carried) e
 			b.delTable(f)
 		}
 		next.build(b)
+		g.keepDrains(b, next, now)
 		was := g.layout
 		g.layout = next // speak looks at it
 		for _, name := range names {

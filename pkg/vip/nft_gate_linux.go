@@ -52,11 +52,13 @@ type NFTGate struct {
 	flags  uint32 // of the tables
 	layout layout
 	// live are the groups that have elements in the kernel as far as is known, until when.
-	live  map[string]time.Duration
-	built bool
-	lost  bool // the tables are not ours any more: see Verify
-	token uint32
-	want  snapshot
+	live map[string]time.Duration
+	// draining are the groups that have draining elements, until when.
+	draining map[string]time.Duration
+	built    bool
+	lost     bool // the tables are not ours any more: see Verify
+	token    uint32
+	want     snapshot
 	// stall is called between reading the clock and the transaction that uses it. Tests stop there.
 	stall func()
 }
@@ -67,7 +69,8 @@ func NewGate(o GateOptions) (*NFTGate, error) {
 	if err := CheckCapabilities(); err != nil {
 		return nil, err
 	}
-	g := &NFTGate{now: o.Now, log: o.Logger, table: TableName, live: make(map[string]time.Duration)}
+	g := &NFTGate{now: o.Now, log: o.Logger, table: TableName, live: make(map[string]time.Duration),
+		draining: make(map[string]time.Duration)}
 	if g.now == nil {
 		g.now = bootTime
 	}
@@ -346,7 +349,10 @@ func (g *NFTGate) Close() error {
 	defer g.mu.Unlock()
 	var errs []error
 	now := g.now()
-	if g.built && !slices.ContainsFunc(slices.Collect(maps.Values(g.live)), func(until time.Duration) bool { return now < until }) {
+	alive := func(until time.Duration) bool { return now < until }
+	busy := slices.ContainsFunc(slices.Collect(maps.Values(g.live)), alive) ||
+		slices.ContainsFunc(slices.Collect(maps.Values(g.draining)), alive)
+	if g.built && !busy {
 		if err := removeTables(g.socket, g.table); err != nil {
 			errs = append(errs, fmt.Errorf("vip: gate: %w", err))
 		}

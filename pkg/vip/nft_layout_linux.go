@@ -26,7 +26,10 @@ const (
 
 // Names in our tables. The chains and sets of a group carry its name behind these.
 const (
-	liveSet  = "live-"  // set: the group is live while its elements are
+	liveSet = "live-" // set: the group is live while its elements are
+	// drainingSet: connections of the group go on while its elements are there (see Drain).
+	drainingSet = "draining-"
+
 	toChain  = "to-"    // chain: packets to an address of the group
 	ofChain  = "from-"  // chain: packets, or ARP and ND messages, from an address of the group
 	egress   = "egress" // base chain of an interface: egress-eth0
@@ -191,6 +194,7 @@ func (m member) liveSet() string { return liveSet + m.name }
 // on the group's interface, or where the address is this machine's.
 func (l layout) inetGroup(b *batch, m member) {
 	b.addSet(familyINet, nftSet{name: m.liveSet(), key: nftables.TypeNFProto, timed: true, comment: "group " + m.group.Name + " is live"})
+	b.addSet(familyINet, nftSet{name: m.drainSet(), key: nftables.TypeNFProto, timed: true, comment: "group " + m.group.Name + " is draining"})
 	for _, c := range []struct {
 		chain string
 		iface expr.MetaKey
@@ -201,6 +205,7 @@ func (l layout) inetGroup(b *batch, m member) {
 		{ofChain + m.name, expr.MetaKeyOIFNAME, &expr.Fib{Register: 1, FlagSADDR: true, ResultADDRTYPE: true}, "out"},
 	} {
 		b.addRule(familyINet, c.chain, "live", meta(expr.MetaKeyNFPROTO), lookup(m.liveSet()), verdict(expr.VerdictReturn))
+		l.drainingRules(b, m, c.chain, c.way == "in")
 		b.addRule(familyINet, c.chain, "shut: nothing "+c.way+" by the interface of the group",
 			meta(c.iface), equal(ifname(m.group.Interface)...), &expr.Counter{}, verdict(expr.VerdictDrop))
 		b.addRule(familyINet, c.chain, "shut: nothing "+c.way+" while the address is on this machine",
