@@ -251,7 +251,6 @@ func (l layout) netdev(b *batch) {
 	for _, iface := range l.interfaces {
 		c := nftChain{name: egress + "-" + plainName(iface), hooked: true, hook: unix.NF_NETDEV_EGRESS, device: iface, comment: "frames that leave " + iface}
 		b.addChain(familyNetdev, c)
-		b.addRule(familyNetdev, c.name, "quickly past the rest", join(isEther(unix.ETH_P_IP), exprs(verdict(expr.VerdictAccept)))...)
 		b.addRule(familyNetdev, c.name, "sender address of ARP, by its place in the frame", join(
 			isEther(unix.ETH_P_ARP), payload(expr.PayloadBaseLLHeader, 28, 4), vmap(fromIPv4))...)
 		nd := exprs(meta(expr.MetaKeyPROTOCOL), equal(keyIPv6NDP...))

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -67,7 +68,7 @@ func attributes(s *nftSocket, f family, kind uint16, ask []byte, each func(ad *n
 
 // remaining is a timed element, and how long it lives from now.
 type remaining struct {
-	key     []byte
+	nftElement
 	expires time.Duration
 }
 
@@ -99,6 +100,8 @@ func liveElements(s *nftSocket, table string, f family, set string) ([]remaining
 									}
 									return nil
 								})
+							case unix.NFTA_SET_ELEM_USERDATA:
+								e.comment, _ = userdata.GetString(ad.Bytes(), userdata.NFTNL_UDATA_SET_ELEM_COMMENT)
 							case unix.NFTA_SET_ELEM_EXPIRATION:
 								e.expires = time.Duration(ad.Uint64()) * time.Millisecond
 							}
@@ -119,6 +122,55 @@ func liveElements(s *nftSocket, table string, f family, set string) ([]remaining
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listing %s: %w", set, err)
+	}
+	return out, nil
+}
+
+// liveGroup are the live elements of a group in one table.
+type liveGroup struct {
+	family   family
+	set      string
+	group    string
+	elements []nftElement
+}
+
+// liveGroups finds the groups that are live in the tables, whoever made those.
+func liveGroups(s *nftSocket, table string, have []family) ([]liveGroup, error) {
+	var out []liveGroup
+	for _, f := range have {
+		var sets []string
+		err := attributes(s, f, unix.NFT_MSG_GETSET, nil, func(ad *netlink.AttributeDecoder) error {
+			var of, name string
+			for ad.Next() {
+				switch ad.Type() {
+				case unix.NFTA_SET_TABLE:
+					of = ad.String()
+				case unix.NFTA_SET_NAME:
+					name = ad.String()
+				}
+			}
+			if of == table && strings.HasPrefix(name, liveSet) {
+				sets = append(sets, name)
+			}
+			return ad.Err()
+		})
+		if err != nil {
+			return nil, fmt.Errorf("listing sets: %w", err)
+		}
+		for _, set := range sets {
+			elements, err := liveElements(s, table, f, set)
+			if err != nil {
+				return nil, err
+			}
+			l := liveGroup{family: f, set: set}
+			for _, e := range elements {
+				l.group = e.comment
+				l.elements = append(l.elements, nftElement{key: e.key})
+			}
+			if len(l.elements) > 0 {
+				out = append(out, l)
+			}
+		}
 	}
 	return out, nil
 }

@@ -273,22 +273,22 @@ func steerError(err error) error {
 func (g *NFTGate) SweepHandovers(keep func(group string) bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	kept := make(map[string]bool)
-	for _, m := range g.layout.members {
-		kept[m.name] = keep != nil && keep(m.group.Name)
-	}
-	return sweepHandovers(g.socket, kept)
+	return sweepHandovers(g.socket, func(plain string) bool {
+		return slices.ContainsFunc(g.layout.members, func(m member) bool {
+			return m.name == plain && keep != nil && keep(m.group.Name)
+		})
+	})
 }
 
-// sweepHandovers removes them, except for the steering of groups with those plain names.
-func sweepHandovers(s *nftSocket, kept map[string]bool) error {
+// sweepHandovers removes them, except for the steering of groups whose names in tables keep says.
+func sweepHandovers(s *nftSocket, keep func(plain string) bool) error {
 	tables, err := tablesWith(s, TableName+"-")
 	if err != nil {
 		return err
 	}
 	for _, t := range tables {
 		name, steer := strings.CutPrefix(t, steerTable)
-		if steer && kept[name] || !steer && !strings.HasPrefix(t, drainTable) {
+		if steer && keep(name) || !steer && !strings.HasPrefix(t, drainTable) {
 			continue
 		}
 		if err := removeTables(s, t); err != nil {

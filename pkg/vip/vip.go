@@ -151,11 +151,20 @@ type Claim struct {
 	MAC  net.HardwareAddr
 }
 
-// Removed is an address that Cleanup took off an interface.
+// Removed is what Cleanup took away: an address from an interface, or a table of the gate.
 type Removed struct {
 	Group     string
 	Interface string
 	Addr      netip.Addr
+	Table     string // family and name; then the rest is empty
+}
+
+// String is for people, for example "10.0.0.50 from eth0 (group web)".
+func (r Removed) String() string {
+	if r.Table != "" {
+		return "table " + r.Table
+	}
+	return fmt.Sprintf("%v from %s (group %s)", r.Addr, r.Interface, r.Group)
 }
 
 // validateGroups refuses what could not be told apart later: in the record, in a listing, on the wire.
