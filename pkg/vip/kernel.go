@@ -57,6 +57,10 @@ type kernel interface {
 	Neighbours(index, limit int) ([]net.HardwareAddr, error)
 	// Forwarding tells whether the interface routes IPv6 (then we advertise as a router, RFC 4861 7.2.6).
 	Forwarding(name string) bool
+	// Connections calls each for the TCP sockets in one of the states that have one of addrs as their own.
+	Connections(addrs []netip.Addr, states uint32, each func(flow)) error
+	// Destroy ends sockets, telling the other end.
+	Destroy(flows []flow) error
 	// Subscribe opens the feed of changes.
 	Subscribe() (subscription, error)
 	// Dial opens a packet socket that only sends.

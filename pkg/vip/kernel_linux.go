@@ -145,7 +145,13 @@ func message(index int, a netip.Addr, valid int) *netlink.Addr {
 	if a.Is6() {
 		flags |= unix.IFA_F_NODAD
 	}
+	scope := unix.RT_SCOPE_UNIVERSE
+	if index == loopbackIndex && a.Is4() {
+		// inet_select_addr looks at loopback first when an interface has no address of its own.
+		scope = unix.RT_SCOPE_HOST
+	}
 	return &netlink.Addr{
+		Scope:     scope,
 		IPNet:     &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())},
 		LinkIndex: index,
 		Flags:     flags,

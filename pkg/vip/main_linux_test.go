@@ -23,6 +23,9 @@ var noNamespace string
 // namespace too). All goroutines and sockets of the Manager are so inside it, whatever thread they land on,
 // and no production code has to know about namespaces.
 func TestMain(m *testing.M) {
+	if os.Getenv(nodeRole) != "" {
+		os.Exit(nodeMain())
+	}
 	if os.Getenv(inside) == "" {
 		code, err := again()
 		if err == nil {
@@ -91,17 +94,20 @@ func newNamespace(t testing.TB) netns.NsHandle {
 func inNamespace(t testing.TB, ns netns.NsHandle, f func() error) {
 	t.Helper()
 	done := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread is thrown away
-		if ns.IsOpen() {
-			if err := netns.Set(ns); err != nil {
-				done <- err
-				return
-			}
-		}
-		done <- f()
-	}()
+	go func() { done <- onThread(ns, f) }()
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
+}
+
+// onThread makes the calling goroutine's thread one of the namespace for good, and runs f. The goroutine must end
+// after it.
+func onThread(ns netns.NsHandle, f func() error) error {
+	runtime.LockOSThread() // never unlocked: the thread is thrown away
+	if ns.IsOpen() {
+		if err := netns.Set(ns); err != nil {
+			return err
+		}
+	}
+	return f()
 }
