@@ -20,9 +20,6 @@ const (
 	// steerLonger is how long the target steers beyond the old owner's drain: the
 	// reset of the last connections is answered there.
 	steerLonger = 2 * time.Second
-	// maxSteer bounds what another node may ask for: above every drain that a
-	// config allows.
-	maxSteer = time.Hour + steerLonger
 )
 
 // drainRun is a group that this node has handed over, and whose open connections

@@ -88,6 +88,8 @@ type fakeAddresses struct {
 	shutErr  error
 	squatter net.HardwareAddr // answers probes
 	groups   []vip.Group      // of the last Reconfigure
+
+	fakeDrain
 }
 
 func (f *fakeAddresses) note(format string, args ...any) {

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"slices"
 	"strings"
 	"time"
@@ -197,8 +196,10 @@ func (l *loop) moveAway(name string, g *groupRun, d Decision) {
 	}
 	g.moveAgainAt = l.boot() + moveRetry
 	m := l.newMover(name, d.MoveTo, d.Cause, d.Reason)
-	go func() { // bounded by the timeouts of its steps, and by the end of the loop
-		if res, err := m.run(context.Background()); err != nil || res.Outcome != control.OutcomeMoved {
+	go func() {
+		ctx, cancel := l.within(moveRetry)
+		defer cancel()
+		if res, err := m.run(ctx); err != nil || res.Outcome != control.OutcomeMoved {
 			l.log.Warn("the group did not move", "group", name, "peer", d.MoveTo, "reason", res.Reason, "error", err)
 		}
 	}()

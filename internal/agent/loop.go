@@ -44,10 +44,10 @@ type addresses interface {
 	Holding(group string) []netip.Addr
 	Reconfigure(groups []vip.Group) error
 
-	// A draining handover; see pkg/vip. Connections may be called from any goroutine.
+	// A draining handover; see pkg/vip. Connections and the probes may be called from any goroutine.
 	NextHop(group string) (vip.NextHop, error)
-	ExpectForwardProbe(group string, cookie uint64) (vip.ProbeArrival, error)
-	SendForwardProbe(group string, to vip.NextHop, cookie uint64) error
+	SendForwardProbe(ctx context.Context, group string, to vip.NextHop, cookie uint64) error
+	AwaitForwardProbe(ctx context.Context, group string, cookie uint64) error
 	Steer(group string, to vip.NextHop, until time.Duration) error
 	Unsteer(group string) error
 	Drain(group string, to vip.NextHop, until time.Duration) error
@@ -167,6 +167,19 @@ func (l *loop) do(ctx context.Context, f func()) error {
 	case <-ctx.Done():
 	}
 	return l.gone(ctx)
+}
+
+// within returns a context that ends after d, with cancel, and with the loop.
+func (l *loop) within(d time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	go func() {
+		select {
+		case <-l.ended:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
 }
 
 func (l *loop) gone(ctx context.Context) error {

@@ -119,7 +119,7 @@ func (a *api) maintainHere(ctx context.Context, req control.MaintenanceRequest) 
 			break
 		}
 		for _, name := range held {
-			move, err := a.switchover(ctx, control.SwitchoverRequest{Group: name}, l.node, func(control.SwitchoverStep) {})
+			move, err := a.switchover(ctx, control.SwitchoverRequest{Group: name, Strict: req.Strict}, l.node, func(control.SwitchoverStep) {})
 			if err != nil {
 				return res, err
 			}

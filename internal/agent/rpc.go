@@ -92,12 +92,6 @@ func (a *api) prepare(ctx context.Context, req prepareRequest) (ans prepareAnswe
 			return ans, nil
 		}
 	}
-	if req.Probe != nil {
-		if err := a.sendProbes(ctx, req.Group, *req.Probe); err != nil {
-			ans.Reason = "it cannot send to the old owner: " + err.Error()
-			return ans, nil
-		}
-	}
 	ans.Ready = true
 	return ans, nil
 }

@@ -12,35 +12,27 @@ import (
 	"github.com/hbagent/hbagent/pkg/vip"
 )
 
-// methodSteer is a call to the target: steerRequest -> steerAnswer, once preflight
-// is through.
+// methodSteer is a call to the target: steerRequest -> steerAnswer, once its checks
+// have passed.
 const methodSteer = "steer"
 
 // Chosen by us.
 const (
-	forwardProbes    = 3 // one frame may get lost
-	forwardProbeGap  = 20 * time.Millisecond
+	forwardProbeFor  = 500 * time.Millisecond // of sending: ten frames, some may get lost
 	forwardProbeWait = time.Second
+	// maxSteer bounds what another node may ask for: above every drain that a
+	// config allows.
+	maxSteer = time.Hour + steerLonger
 )
-
-// forwardProbe asks the target to send frames to the old owner as it will forward
-// them: with an address as their source that is not its own.
-type forwardProbe struct {
-	Cookie uint64      `json:"cookie"`
-	To     vip.NextHop `json:"to"`
-}
-
-// expectedProbe is a forwardProbe that the old owner listens for.
-type expectedProbe struct {
-	forwardProbe
-	arrival vip.ProbeArrival
-}
 
 type steerRequest struct {
 	Group string        `json:"group"`
 	From  string        `json:"from"` // the old owner
 	To    vip.NextHop   `json:"to"`   // how it is reached
 	For   time.Duration `json:"for_ns"`
+	// Cookie marks the frames that the target sends to find out whether what it
+	// forwards arrives.
+	Cookie uint64 `json:"cookie"`
 }
 
 type steerAnswer struct {
@@ -48,48 +40,44 @@ type steerAnswer struct {
 	Reason string      `json:"reason,omitempty"` // why it cannot steer
 }
 
-// expectProbe begins to listen for the frames of the target; nil where the handover
-// does not drain.
-func (m *mover) expectProbe() (p *expectedProbe, why string) {
+// prepareDrain lets the target send what belongs to open connections here, and finds
+// out whether that arrives. Nothing comes of it if the move is refused: the target
+// gets no packets, and ends the steering.
+func (m *mover) prepareDrain(ctx context.Context) (why string) {
 	if !m.drains {
-		return nil, ""
+		return ""
+	}
+	var drain time.Duration
+	if err := m.loop.do(ctx, func() { drain = m.loop.groups[m.req.Group].cfg.Drain }); err != nil {
+		return err.Error()
 	}
 	hop, err := m.loop.addrs.NextHop(m.req.Group)
 	if err != nil {
-		return nil, m.strictInstead("this node cannot be steered to: " + err.Error())
+		return m.strictInstead("this node cannot be reached by what the target forwards: " + err.Error())
 	}
-	p = &expectedProbe{forwardProbe: forwardProbe{Cookie: rand.Uint64(), To: hop}}
-	if p.arrival, err = m.loop.addrs.ExpectForwardProbe(m.req.Group, p.Cookie); err != nil {
-		return nil, m.strictInstead("cannot listen for the target's frames: " + err.Error())
-	}
-	return p, ""
-}
+	req := steerRequest{Group: m.req.Group, From: m.loop.node, To: hop, For: drain + steerLonger, Cookie: rand.Uint64()}
+	arrival, cancel := context.WithTimeout(ctx, prepareTimeout+forwardProbeWait)
+	defer cancel()
+	arrived := make(chan error, 1)
+	go func() { arrived <- m.loop.addrs.AwaitForwardProbe(arrival, req.Group, req.Cookie) }()
 
-// mayDrain finds out whether the target's frames arrive here, and lets it prepare.
-func (m *mover) mayDrain(ctx context.Context, probe *expectedProbe) (why string) {
-	if probe == nil {
-		return ""
-	}
-	defer probe.arrival.Close()
-	wait, cancel := context.WithTimeout(ctx, forwardProbeWait)
-	defer cancel()
-	if err := probe.arrival.Wait(wait); err != nil {
-		return m.strictInstead(fmt.Sprintf("frames that %s forwards do not arrive here: a hypervisor or switch drops what comes from an address that is not its own (anti-spoofing)", m.result.To))
-	}
-	ctx, cancel = context.WithTimeout(ctx, prepareTimeout)
-	defer cancel()
-	var drain time.Duration
-	err := m.loop.do(ctx, func() { drain = m.loop.groups[m.req.Group].cfg.Drain })
-	if err == nil {
-		var answer steerAnswer
-		err = m.call(ctx, methodSteer, steerRequest{Group: m.req.Group, From: m.loop.node, To: probe.To, For: drain + steerLonger}, &answer)
-		if err == nil && answer.Reason != "" {
-			err = errors.New(answer.Reason)
-		}
-		m.hop = answer.Hop
+	asking, done := context.WithTimeout(ctx, prepareTimeout)
+	defer done()
+	var answer steerAnswer
+	if err = m.call(asking, methodSteer, req, &answer); err == nil && answer.Reason != "" {
+		err = errors.New(answer.Reason)
 	}
 	if err != nil {
-		return m.strictInstead(fmt.Sprintf("%s cannot steer to this node: %v", m.result.To, err))
+		return m.strictInstead(fmt.Sprintf("%s cannot forward to this node: %v", m.result.To, err))
+	}
+	m.hop = answer.Hop
+	defer time.AfterFunc(forwardProbeWait, cancel).Stop()
+	switch err := <-arrived; {
+	case errors.Is(err, vip.ErrNoAnswer):
+		return m.strictInstead(fmt.Sprintf("what %s forwards does not arrive here: a hypervisor or switch drops packets from addresses "+
+			"that are not the sender's (anti-spoofing, port security): allow them", m.result.To))
+	case err != nil:
+		return m.strictInstead("cannot find out whether what the target forwards arrives: " + err.Error())
 	}
 	return ""
 }
@@ -102,38 +90,28 @@ func (m *mover) strictInstead(why string) (refusal string) {
 	}
 	m.drains = false
 	m.step("preflight", control.StepOK, "cannot drain, open connections are reset: "+why)
+	m.loop.log.Warn("cannot drain, open connections are reset", "group", m.req.Group, "peer", m.result.To, "reason", why)
 	return ""
-}
-
-// sendProbes is the target's half. It is called outside the loop.
-func (a *api) sendProbes(ctx context.Context, group string, p forwardProbe) error {
-	for i := range forwardProbes {
-		if i > 0 {
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(forwardProbeGap):
-			}
-		}
-		if err := a.loop.addrs.SendForwardProbe(group, p.To, p.Cookie); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // steer prepares this node, the target, for a draining handover.
 func (a *api) steer(ctx context.Context, req steerRequest) (ans steerAnswer, err error) {
-	err = a.loop.do(ctx, func() {
-		if ans.Reason = a.loop.startSteering(req); ans.Reason != "" {
-			return
+	l := a.loop
+	if err = l.do(ctx, func() { ans.Reason = l.startSteering(req) }); err != nil || ans.Reason != "" {
+		return ans, err
+	}
+	if ans.Hop, err = l.addrs.NextHop(req.Group); err != nil {
+		ans.Reason = err.Error()
+		return ans, nil
+	}
+	go func() {
+		ctx, cancel := l.within(forwardProbeFor)
+		defer cancel()
+		if err := l.addrs.SendForwardProbe(ctx, req.Group, req.To, req.Cookie); err != nil {
+			l.log.Warn("cannot send to the old owner", "group", req.Group, "peer", req.From, "error", err)
 		}
-		var err error
-		if ans.Hop, err = a.loop.addrs.NextHop(req.Group); err != nil {
-			ans.Reason = err.Error()
-		}
-	})
-	return ans, err
+	}()
+	return ans, nil
 }
 
 func (l *loop) startSteering(req steerRequest) (refusal string) {

@@ -35,9 +35,8 @@ const (
 )
 
 type prepareRequest struct {
-	Group string        `json:"group"`
-	Force bool          `json:"force"`
-	Probe *forwardProbe `json:"probe,omitempty"` // with a draining handover
+	Group string `json:"group"`
+	Force bool   `json:"force"`
 }
 
 type prepareAnswer struct {
@@ -185,14 +184,10 @@ func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
 	}
 	defer l.post(context.WithoutCancel(ctx), func() { l.moved(name) })
 	to := m.result.To
-	probe, why := m.expectProbe()
-	if why == "" {
-		why = m.prepare(ctx, probe)
-	}
-	if why != "" {
+	if why := m.prepare(ctx); why != "" {
 		return m.refuse(to + " cannot take " + name + ": " + why), nil
 	}
-	if why := m.mayDrain(ctx, probe); why != "" {
+	if why := m.prepareDrain(ctx); why != "" {
 		return m.refuse(why), nil
 	}
 	m.step("preflight", control.StepOK, to+" is ready")
@@ -261,16 +256,12 @@ func (l *loop) moved(name string) {
 	}
 }
 
-func (m *mover) prepare(ctx context.Context, probe *expectedProbe) (why string) {
+func (m *mover) prepare(ctx context.Context) (why string) {
 	ctx, cancel := context.WithTimeout(ctx, prepareTimeout)
 	defer cancel()
 	m.step("preflight", control.StepRunning, m.result.To+" runs its checks")
 	var answer prepareAnswer
-	req := prepareRequest{Group: m.req.Group, Force: m.req.Force}
-	if probe != nil {
-		req.Probe = &probe.forwardProbe
-	}
-	if err := m.call(ctx, methodPrepare, req, &answer); err != nil {
+	if err := m.call(ctx, methodPrepare, prepareRequest{Group: m.req.Group, Force: m.req.Force}, &answer); err != nil {
 		return err.Error()
 	}
 	if !answer.Ready {

@@ -55,6 +55,7 @@ nodes = ["web1", "web2"]
 checks = ["web"]
 hold = "10s"
 failback = false
+handover = "strict"
 max_moves = "4/10m"
 `
 )
@@ -86,9 +87,10 @@ type world struct {
 	dir   string
 	start time.Time
 
-	mu    sync.Mutex
-	nodes map[string]*testNode
-	open  map[string]map[string]time.Duration // group, node: the deadline; by this nobody may see two
+	mu     sync.Mutex
+	nodes  map[string]*testNode
+	probes chan uint64                         // cookies of frames that try the way to an old owner
+	open   map[string]map[string]time.Duration // group, node: the deadline; by this nobody may see two
 }
 
 // testNode is one run of one agent.
@@ -118,7 +120,7 @@ type testNode struct {
 func newWorld(t *testing.T, text string) *world {
 	return &world{
 		t: t, text: text, dir: t.TempDir(), start: time.Now().Add(-time.Hour), // a machine that has been up for a while
-		nodes: make(map[string]*testNode), open: make(map[string]map[string]time.Duration),
+		nodes: make(map[string]*testNode), probes: make(chan uint64, 16), open: make(map[string]map[string]time.Duration),
 	}
 }
 

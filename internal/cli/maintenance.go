@@ -20,7 +20,7 @@ func (a *app) maintenance() *cobra.Command {
 		Long: `"on" moves every group away from the node, and keeps it off until "off", over
 restarts and reboots. Where a group has nowhere to go, nothing is done unless
 --force is given. "off" moves nothing by itself; a group with failback = true
-returns after its hold.
+returns after its hold. Open connections are finished as in "switchover".
 
 Ctrl-C does not stop what has begun: the agent goes on with it.
 
@@ -29,8 +29,8 @@ Exit codes: 0 done, 1 not done (the reason says why), 2 wrong usage.`,
 		ValidArgs: []string{"on", "off"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req.On = args[0] == "on"
-			if !req.On && (req.Reason != "" || req.Force) {
-				return usagef("--reason and --force belong to `maintenance on`")
+			if !req.On && (req.Reason != "" || req.Force || req.Strict) {
+				return usagef("--reason, --force and --strict belong to `maintenance on`")
 			}
 			return a.runMaintenance(cmd.Context(), req, asJSON)
 		},
@@ -39,6 +39,7 @@ Exit codes: 0 done, 1 not done (the reason says why), 2 wrong usage.`,
 	f.StringVar(&req.Node, "node", "", "the node (default: this one)")
 	f.StringVar(&req.Reason, "reason", "", "shown in `hbagent status` on every node")
 	f.BoolVar(&req.Force, "force", false, "even if a group is left without an owner")
+	f.BoolVar(&req.Strict, "strict", false, "reset open connections instead of finishing them")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON (docs/cli-json.md)")
 	return cmd
 }

@@ -196,7 +196,8 @@ type MaintenanceRequest struct {
 	Node   string `json:"node,omitempty"` // empty: the node that is asked
 	On     bool   `json:"on"`
 	Reason string `json:"reason,omitempty"`
-	Force  bool   `json:"force,omitempty"` // also where a group is left without an owner
+	Force  bool   `json:"force,omitempty"`  // also where a group is left without an owner
+	Strict bool   `json:"strict,omitempty"` // open connections are reset, not finished
 }
 
 // MaintenanceResult is what became of a [MaintenanceRequest].
