@@ -62,7 +62,11 @@ func (m *Manager) drain(h *hold, to NextHop, until time.Duration) error {
 	}
 	h.place.Lock()
 	defer h.place.Unlock()
-	asks, err := m.asks(h)
+	g, err := m.group(h.name)
+	if err != nil {
+		return err
+	}
+	asks, err := m.asks(h, g)
 	if err != nil {
 		return err
 	}
@@ -77,6 +81,11 @@ func (m *Manager) drain(h *hold, to NextHop, until time.Duration) error {
 	m.gating.Lock()
 	err = gate.Drain(h.name, asks, until)
 	m.gating.Unlock()
+	if err == nil {
+		if hops := m.inherit(h.name, to, until); hops != nil {
+			err = gate.Steer(steeringOf(g, h.index, hops))
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("gate: %w", err)
 	}
@@ -99,21 +108,18 @@ func (m *Manager) drain(h *hold, to NextHop, until time.Duration) error {
 // asks says in which address's name this machine asks for the hardware addresses of its clients while it has a
 // floating one on loopback only: its own, or 0.0.0.0, as a probe does (RFC 5227 section 2.1.1), which
 // everybody answers. The caller holds h.place.
-func (m *Manager) asks(h *hold) (map[netip.Addr]netip.Addr, error) {
+func (m *Manager) asks(h *hold, g Group) (map[netip.Addr]netip.Addr, error) {
 	have, err := m.kernel.Addresses()
 	if err != nil {
 		return nil, err
 	}
-	m.mu.Lock()
-	prefixes := m.groups[h.name].Addresses
-	m.mu.Unlock()
 	out := make(map[netip.Addr]netip.Addr)
 	for _, a := range h.addrs {
 		if !a.Is4() {
 			continue
 		}
 		p := host(a)
-		for _, q := range prefixes {
+		for _, q := range g.Addresses {
 			if q.Addr() == a {
 				p = q
 			}

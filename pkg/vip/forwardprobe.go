@@ -170,6 +170,10 @@ func forwardProbe(to netip.Addr, own, dst net.HardwareAddr, cookie uint64) ([]by
 	if to.Is6() {
 		from = foreign6
 	}
+	return segmentFrame(from, to, own, dst, cookie)
+}
+
+func segmentFrame(from, to netip.Addr, own, dst net.HardwareAddr, cookie uint64) ([]byte, error) {
 	tcp := make([]byte, tcpHeader)
 	binary.BigEndian.PutUint16(tcp, forwardProbePort)
 	binary.BigEndian.PutUint16(tcp[2:], forwardProbePort)

@@ -2,6 +2,7 @@ package vip
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -192,4 +193,34 @@ func floatingAt(v6 bool, port uint16) netip.AddrPort {
 		a = floating6
 	}
 	return netip.AddrPortFrom(netip.MustParseAddr(a), port)
+}
+
+// mustInterface is an interface of the namespace that the calling thread is in.
+func mustInterface(name string) *net.Interface {
+	ifi, err := net.InterfaceByName(name)
+	if err != nil {
+		panic(err)
+	}
+	return ifi
+}
+
+// neighbourOf is the hardware address that a namespace knows for an address on its eth0.
+func neighbourOf(t testing.TB, ns netns.NsHandle, a netip.Addr) net.HardwareAddr {
+	t.Helper()
+	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Close()
+	list, err := h.NeighList(0, netlink.FAMILY_ALL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range list {
+		if got, ok := netip.AddrFromSlice(n.IP); ok && got.Unmap() == a && len(n.HardwareAddr) == 6 {
+			return n.HardwareAddr
+		}
+	}
+	t.Fatalf("no neighbour entry for %v: %v", a, list)
+	return nil
 }

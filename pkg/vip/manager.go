@@ -44,6 +44,7 @@ type Manager struct {
 	byAddr map[netip.Addr]string // group of each configured address
 	held   map[string]*hold
 	drains map[string]*drain // groups of another node with connections here; changed with turn held
+	heirs  map[string][]heir // nodes that steer to this one
 	steers map[string][]hop  // where packets of other nodes' connections go
 
 	gateLost bool // an event has told of it; guarded by turn
@@ -78,7 +79,7 @@ func New(o Options) (_ *Manager, err error) {
 func newManager(o Options, k kernel) (*Manager, error) {
 	m := &Manager{
 		kernel: k, gate: o.Gate, role: o.Lifetime, now: o.Now, events: o.Events, log: o.Logger,
-		held: make(map[string]*hold), drains: make(map[string]*drain), steers: make(map[string][]hop),
+		held: make(map[string]*hold), drains: make(map[string]*drain), steers: make(map[string][]hop), heirs: make(map[string][]heir),
 	}
 	if m.gate == nil {
 		m.gate = AddressGate{}

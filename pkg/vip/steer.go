@@ -7,8 +7,13 @@ import (
 	"time"
 )
 
-// Chosen by us: how many connections go to the kernel in one transaction before steering begins.
-const ownChunk = 2048
+// Chosen by us.
+const (
+	// ownChunk is how many connections go to the kernel in one transaction before steering begins.
+	ownChunk = 2048
+	// heirSlack is how much longer than a drain its steering may be.
+	heirSlack = 10 * time.Second
+)
 
 // Steer sends the TCP packets to the group's addresses that are not of this machine's own connections to the node
 // `to`, the group's owner, until the instant `until` at the latest: the kernel ends it by itself. This machine's own
@@ -47,10 +52,7 @@ func (m *Manager) steer(group string, to NextHop, until time.Duration) error {
 	if string(to.MAC) == string(l.MAC) {
 		return fmt.Errorf("%w: %v is this machine", ErrNextHop, to.MAC)
 	}
-	s := steering{group: g, ifindex: l.Index, hops: m.hops(group, to, until)}
-	for _, h := range s.hops {
-		s.until = max(s.until, h.until)
-	}
+	s := steeringOf(g, l.Index, m.hops(group, to, until))
 	if err := gate.Learn(s); err != nil {
 		return err
 	}
@@ -73,10 +75,25 @@ func (m *Manager) steer(group string, to NextHop, until time.Duration) error {
 	return nil
 }
 
+func steeringOf(g Group, ifindex int, hops []hop) steering {
+	s := steering{group: g, ifindex: ifindex, hops: hops}
+	for _, h := range hops {
+		s.until = max(s.until, h.until)
+	}
+	return s
+}
+
+// An heir is a node that this one drained to. It steers to this one.
+type heir struct {
+	mac   net.HardwareAddr
+	until time.Duration
+}
+
 // hops are where packets go when the group's owner is `to`, the last one for whoever has no other.
 //
-// A node that this one drains to stands behind it in the order of owners: what comes from there has been at `to` as
-// well, and goes where it would have gone before, or stays here. And nothing goes back to where it comes from.
+// A packet that is nobody's here goes back through the owners in the order of their time. What comes from an heir
+// is on its way through the owners before this machine's last time: it goes where it went before, or stays
+// here. And nothing goes to where everything goes first: it has been there.
 func (m *Manager) hops(group string, to NextHop, until time.Duration) []hop {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -92,24 +109,47 @@ func (m *Manager) hops(group string, to NextHop, until time.Duration) []hop {
 			detours = append(detours, h)
 		}
 	}
-	put := func(from net.HardwareAddr, h hop) {
-		if len(from) != 6 || slices.ContainsFunc(detours, func(d hop) bool { return string(d.from) == string(from) }) {
-			return // the oldest counts: all that came later have been there
+	for _, e := range m.heirs[group] {
+		if e.until > now && !hasDetour(detours, e.mac) {
+			h := before
+			h.from = e.mac
+			detours = append(detours, h)
 		}
-		h.from = from
-		if !h.to.valid() || string(h.to.MAC) == string(from) {
-			h.to, h.until = NextHop{}, until
+	}
+	for i, h := range detours {
+		// To where it comes from a packet may return: that node has a detour for what comes from here.
+		been := string(h.to.MAC) == string(to.MAC) && string(h.from) != string(to.MAC)
+		if been || h.until <= now {
+			detours[i] = hop{from: h.from, until: until}
 		}
-		detours = append(detours, h)
 	}
-	if d := m.drains[group]; d != nil && d.until > now {
-		put(d.to.MAC, before)
-	}
-	put(to.MAC, hop{})
 	if len(detours) > maxDetours-1 {
 		detours = detours[len(detours)-(maxDetours-1):]
 	}
 	return append(detours, hop{to: to, until: until})
+}
+
+func hasDetour(hops []hop, mac net.HardwareAddr) bool {
+	return slices.ContainsFunc(hops, func(h hop) bool { return string(h.from) == string(mac) })
+}
+
+// inherit notes that the group goes to a node, which will steer to this one. What came from it in its earlier time
+// took a detour; from now on it goes the way of all, except where that leads back to it. It returns the
+// hops if they have changed.
+func (m *Manager) inherit(group string, to NextHop, until time.Duration) []hop {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	heirs := slices.DeleteFunc(m.heirs[group], func(e heir) bool {
+		return e.until <= m.now() || string(e.mac) == string(to.MAC)
+	})
+	m.heirs[group] = append(heirs, heir{mac: to.MAC, until: until + heirSlack})
+	hops := m.steers[group]
+	if !hasDetour(hops, to.MAC) || string(hops[len(hops)-1].to.MAC) == string(to.MAC) {
+		return nil
+	}
+	hops = slices.DeleteFunc(slices.Clone(hops), func(h hop) bool { return string(h.from) == string(to.MAC) })
+	m.steers[group] = hops
+	return hops
 }
 
 // Unsteer ends all steering of the group on this machine. Packets of other machines' connections are then answered
