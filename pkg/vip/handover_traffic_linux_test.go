@@ -93,14 +93,29 @@ func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
 // dial connects from a namespace; a local port of 0 is any.
 func dial(ns netns.NsHandle, to netip.AddrPort, local uint16) (c net.Conn, err error) {
+	return dialWith(ns, to, local, nil)
+}
+
+// dialWith is dial with an option of the socket.
+func dialWith(ns netns.NsHandle, to netip.AddrPort, local uint16, option func(fd uintptr) error) (c net.Conn, err error) {
+	d := net.Dialer{Timeout: patience, Control: func(_, _ string, rc syscall.RawConn) (err error) {
+		cerr := rc.Control(func(fd uintptr) {
+			if local != 0 {
+				err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1)
+			}
+			if err == nil && option != nil {
+				err = option(fd)
+			}
+		})
+		return errors.Join(cerr, err)
+	}}
+	if local != 0 {
+		d.LocalAddr = &net.TCPAddr{Port: int(local)}
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		err = onThread(ns, func() error {
-			d := net.Dialer{Timeout: patience}
-			if local != 0 {
-				d.LocalAddr = &net.TCPAddr{Port: int(local)}
-			}
 			c, err = d.Dial("tcp", to.String())
 			return err
 		})

@@ -22,8 +22,10 @@ const (
 	// answerTime is how long after a SYN its answer may leave. It is far below the second after which both
 	// ends repeat themselves.
 	answerTime = 500 * time.Millisecond
-	// beforeGate is ahead of the gate's chains, which drop.
-	beforeGate = beforeNAT - 1
+	// beforeGate and beforeGateOut are ahead of the gate's chains, which drop; the second is behind
+	// connection tracking, which should see the packet as it was.
+	beforeGate    = beforeNAT - 1
+	beforeGateOut = afterNAT - 1
 )
 
 // Names in the table of a draining group.
@@ -140,7 +142,7 @@ func (g *NFTGate) askAs(b *batch, m member, asks map[netip.Addr]netip.Addr, left
 func (g *NFTGate) answers(b *batch, m member, left time.Duration) {
 	b.addTable(familyINet, g.flags, "hbagent: group "+m.group.Name+" is draining")
 	in := nftChain{name: "prerouting", hooked: true, hook: unix.NF_INET_PRE_ROUTING, priority: beforeGate}
-	out := nftChain{name: replies, hooked: true, hook: unix.NF_INET_LOCAL_OUT, priority: beforeGate}
+	out := nftChain{name: "postrouting", hooked: true, hook: unix.NF_INET_POST_ROUTING, priority: beforeGateOut}
 	b.addChain(familyINet, in)
 	b.addChain(familyINet, out)
 	for _, v := range []struct {
@@ -155,7 +157,7 @@ func (g *NFTGate) answers(b *batch, m member, left time.Duration) {
 			v.isTCPKind(tcpSYN), v.loadDst(), exprs(among(v.quiet)), v.incoming(), exprs(remember(v.asked)))...)
 		b.addRule(familyINet, out.name, "a SYN-ACK that answers no SYN of this moment", join(
 			v.isTCPKind(tcpSYNACK), v.loadSrc(), exprs(among(v.quiet)),
-			v.outgoing(), exprs(without(v.asked), &expr.Counter{}, verdict(expr.VerdictDrop)))...)
+			v.outgoing(), exprs(without(v.asked), &expr.Counter{}), withoutFlags())...)
 		var elements []nftElement
 		for _, a := range m.group.addrs() {
 			if a.Is4() == (v.size == 4) {
@@ -164,6 +166,15 @@ func (g *NFTGate) answers(b *batch, m member, left time.Duration) {
 		}
 		b.addElements(familyINet, v.quiet, 0, elements)
 	}
+}
+
+// withoutFlags takes all flags from a segment: every receiver throws it away (RFC 9293 section 3.10.7: in SYN-SENT
+// fourth, in ESTABLISHED fifth). If it were dropped here, the kernel would see an error, and forget the connection that
+// it wanted to answer (net/ipv4/inet_connection_sock.c reqsk_timer_handler).
+func withoutFlags() []expr.Any {
+	return join(payload(th, tcpFlagsOffset-1, 2), masked(0xff, 0), exprs(&expr.Payload{
+		OperationType: expr.PayloadWrite, SourceRegister: 1, Base: th, Offset: tcpFlagsOffset - 1, Len: 2,
+		CsumType: expr.CsumTypeInet, CsumOffset: tcpChecksumOffset}))
 }
 
 // drainingRules let the connections of a draining group through the gate: TCP, and on the way in the errors about it.

@@ -18,16 +18,16 @@ const (
 
 	reg32 = unix.NFT_REG32_00 // the first of the registers of four bytes; register 1 is the first four of them
 
-	tcpFlagsOffset = 13
-	tcpSYN         = 0x02
-	tcpSYNACK      = 0x12
-	tcpKindMask    = 0x17 // FIN, SYN, RST, ACK: ECN sets other bits in a SYN (RFC 3168 section 6.1.1)
+	tcpFlagsOffset    = 13
+	tcpChecksumOffset = 16
+	tcpSYN            = 0x02
+	tcpSYNACK         = 0x12
+	tcpKindMask       = 0x17 // FIN, SYN, RST, ACK: ECN sets other bits in a SYN (RFC 3168 section 6.1.1)
 
-	ipFragOffset   = 6
-	ipMoreFrags    = 0x2000
-	ipFragMask     = 0x1fff
-	pktHost        = 0 // PACKET_HOST
-	ip6HopLimitOff = 7
+	ipFragOffset = 6
+	ipMoreFrags  = 0x2000
+	ipFragMask   = 0x1fff
+	pktHost      = 0 // PACKET_HOST
 )
 
 // Keys of a connection, as the packets of the client have it: client, its port, our address, our port.
