@@ -197,7 +197,7 @@ func (l *loop) moveAway(name string, g *groupRun, d Decision) {
 	g.moveAgainAt = l.boot() + moveRetry
 	m := l.newMover(name, d.MoveTo, d.Cause, d.Reason)
 	go func() {
-		ctx, cancel := l.within(moveRetry)
+		ctx, cancel := l.within(moveLimit)
 		defer cancel()
 		if res, err := m.run(ctx); err != nil || res.Outcome != control.OutcomeMoved {
 			l.log.Warn("the group did not move", "group", name, "peer", d.MoveTo, "reason", res.Reason, "error", err)

@@ -20,7 +20,8 @@ const (
 	forwardTimeout  = 60 * time.Second
 	openPoll        = time.Millisecond
 	ownerPoll       = 5 * time.Millisecond
-	moveRetry       = 10 * time.Second // between two tries of the policy's own moves
+	moveRetry       = time.Second      // between two tries of the policy's own moves
+	moveLimit       = 30 * time.Second // for one of them
 	rollbackTTLs    = 4                // how long, in ttls, a move that failed is watched for its owner
 	targetOpenTTLs  = 2                // how long, in ttls, the target has to open
 	openTimeoutLow  = time.Second

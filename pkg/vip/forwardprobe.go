@@ -23,6 +23,7 @@ const (
 	tcpHeader  = 20
 	tcpACK     = 0x10
 	defaultTTL = 64
+	etherAll   = 3 // ETH_P_ALL (linux/if_ether.h)
 )
 
 // Chosen by us.
@@ -125,11 +126,8 @@ func awaitForwardProbe(ctx context.Context, k kernel, l link, to netip.Addr, coo
 	if err != nil {
 		return err
 	}
-	protocol := int(ethernet.EtherTypeIPv4)
-	if to.Is6() {
-		protocol = int(ethernet.EtherTypeIPv6)
-	}
-	w, err := k.Listen(l, protocol, filter)
+	// All protocols: such a socket sees frames before the ingress hook does, which may be steering this one on.
+	w, err := k.Listen(l, etherAll, filter)
 	if err != nil {
 		return err
 	}
@@ -218,11 +216,13 @@ func parseForwardProbe(frame []byte, to netip.Addr, cookie uint64) bool {
 
 // forwardProbeFilter lets IP packets from our foreign address pass.
 func forwardProbeFilter(v6 bool) ([]bpf.RawInstruction, error) {
-	off, from := uint32(etherHeader+12), foreign4.AsSlice()
+	kind, off, from := uint32(ethernet.EtherTypeIPv4), uint32(etherHeader+12), foreign4.AsSlice()
 	if v6 {
-		off, from = etherHeader+8, foreign6.AsSlice()[:4]
+		kind, off, from = uint32(ethernet.EtherTypeIPv6), etherHeader+8, foreign6.AsSlice()[:4]
 	}
 	raw, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: 12, Size: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: kind, SkipFalse: 2},
 		bpf.LoadAbsolute{Off: off, Size: 4},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(from), SkipTrue: 1},
 		bpf.RetConstant{Val: 0},

@@ -42,8 +42,11 @@ func (a *agents) start(ctx context.Context) error {
 }
 
 func (a *agents) move(ctx context.Context, from, to string) error {
-	_, err := a.w.Node(from).Hbagent(ctx, "switchover", "web", "--to", to, "--no-wait")
-	return err
+	out, err := a.w.Node(from).Hbagent(ctx, "switchover", "web", "--to", to, "--no-wait")
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
 }
 
 // keepalived is VRRP as its manual has it: advertisements every second, one machine with the higher priority.
