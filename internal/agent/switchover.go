@@ -200,6 +200,9 @@ func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
 		if g == nil || !g.open {
 			return
 		}
+		if m.cause == CauseFailback && Decide(l.situation(name, g)).MoveTo != to {
+			return // what was known when this move began is no longer so
+		}
 		after = g.epoch
 		if m.drains {
 			g.willDrain = &drainRun{to: to, hop: m.hop, until: l.boot() + g.cfg.Drain, open: -1}
