@@ -184,7 +184,6 @@ func (l *loop) situation(name string, g *groupRun) Situation {
 	}
 }
 
-<<<<<<< HEAD
 // moveAway does what the policy wants. A service that fails has no connections
 // worth waiting for; whatever else moves a group finishes them.
 func (l *loop) moveAway(name string, g *groupRun, d Decision) {
@@ -206,7 +205,6 @@ func (l *loop) moveAway(name string, g *groupRun, d Decision) {
 	}()
 }
 
-=======
 // silent reports whether a peer that counts as alive should be heard and is not: the
 // membership notices a death seconds after a holder does, whose rounds every voter
 // answers. One that has started anew has not told its state yet. Handing a group to
@@ -223,7 +221,6 @@ func (l *loop) silent(node string, p *peerRun) bool {
 // every repetition in them (chosen by us).
 const silentDivisor = 2
 
->>>>>>> main
 // handOver transfers a group. It reports whether the ticket is on its way; if
 // not, nothing has changed.
 func (l *loop) handOver(name, to, note string) bool {
