@@ -15,6 +15,12 @@ const (
 	loopbackIndex = 1
 )
 
+// Chosen by us: together the most that a call waits for the kernel's worker.
+const (
+	settleTries = 40
+	settlePause = 500 * time.Microsecond
+)
+
 // drain is a group that another node owns, and whose connections of before go on here.
 type drain struct {
 	to    NextHop
@@ -95,6 +101,7 @@ func (m *Manager) drain(h *hold, to NextHop, until time.Duration) error {
 			return fmt.Errorf("adding %v to %s: %w", a, loopback, err)
 		}
 	}
+	m.settle(loopbackIndex, h.addrs)
 	if err := h.withdraw(m.kernel, h.addrs); err != nil {
 		return err
 	}
@@ -103,6 +110,22 @@ func (m *Manager) drain(h *hold, to NextHop, until time.Duration) error {
 	}
 	m.log.Debug("group draining", "group", h.name, "addresses", len(h.addrs), "took", m.now()-began)
 	return nil
+}
+
+// settle waits until IPv6 addresses that were just added are in use, so that there is no moment without. It takes a
+// fraction of a millisecond, and is given up when the kernel is busy: then a packet may be lost, and comes again.
+func (m *Manager) settle(index int, addrs []netip.Addr) {
+	_, v6 := split(addrs)
+	if len(v6) == 0 {
+		return
+	}
+	for range settleTries {
+		if ok, err := m.kernel.Settled(index, v6); ok || err != nil {
+			return
+		}
+		<-time.After(settlePause)
+	}
+	m.log.Debug("IPv6 addresses are slow to come into use", "interface", index, "addresses", len(v6))
 }
 
 // asks says in which address's name this machine asks for the hardware addresses of its clients while it has a

@@ -131,6 +131,7 @@ func (k *fakeKernel) feed(i int) *fakeFeed {
 
 func (k *fakeKernel) Neighbours(int, int) ([]net.HardwareAddr, error) { return nil, nil }
 func (k *fakeKernel) Forwarding(string) bool                          { return false }
+func (k *fakeKernel) Settled(int, []netip.Addr) (bool, error)         { return true, nil }
 func (k *fakeKernel) Destroy([]flow) error                            { return nil }
 
 func (k *fakeKernel) Connections([]netip.Addr, uint32, func(flow)) error { return nil }

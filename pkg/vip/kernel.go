@@ -57,6 +57,9 @@ type kernel interface {
 	Neighbours(index, limit int) ([]net.HardwareAddr, error)
 	// Forwarding tells whether the interface routes IPv6 (then we advertise as a router, RFC 4861 7.2.6).
 	Forwarding(name string) bool
+	// Settled tells whether the kernel takes packets for these IPv6 addresses of the interface: it begins to
+	// some time after it has added one.
+	Settled(index int, addrs []netip.Addr) (bool, error)
 	// Connections calls each for the TCP sockets in one of the states that have one of addrs as their own.
 	Connections(addrs []netip.Addr, states uint32, each func(flow)) error
 	// Destroy ends sockets, telling the other end.

@@ -259,6 +259,26 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 	return netip.PrefixFrom(a, ones), ok && bits == a.BitLen()
 }
 
+// Settled looks for the routes in the local table. The kernel adds one when its duplicate detection is over, in a worker
+// of its own (net/ipv6/addrconf.c addrconf_dad_work), also where there is none (nodad); until then packets to the
+// address are not for this machine.
+func (k *linux) Settled(index int, addrs []netip.Addr) (bool, error) {
+	routes, err := dump(func() ([]netlink.Route, error) {
+		return k.read.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{LinkIndex: index, Table: unix.RT_TABLE_LOCAL},
+			netlink.RT_FILTER_OIF|netlink.RT_FILTER_TABLE)
+	})
+	if err != nil {
+		return false, fmt.Errorf("listing routes: %w", err)
+	}
+	have := make(map[netip.Addr]bool, len(routes))
+	for _, r := range routes {
+		if p, ok := prefixOf(r.Dst); ok && p.IsSingleIP() {
+			have[p.Addr()] = true
+		}
+	}
+	return !slices.ContainsFunc(addrs, func(a netip.Addr) bool { return !have[a] }), nil
+}
+
 func maskLen(n *net.IPNet) int {
 	if n == nil {
 		return 0

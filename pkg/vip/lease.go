@@ -69,6 +69,8 @@ func (m *Manager) open(g Group, deadline time.Duration) error {
 	if a, err := m.fill(h); err != nil {
 		return fmt.Errorf("adding %v to %s: %w", a, g.Interface, err)
 	}
+	// Before anybody hears of it, and before the addresses of a drain go from loopback.
+	m.settle(l.Index, h.addrs)
 	if err := m.endDrain(g.Name); err != nil {
 		return err
 	}

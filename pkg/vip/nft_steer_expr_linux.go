@@ -27,7 +27,8 @@ const (
 	ipFragOffset = 6
 	ipMoreFrags  = 0x2000
 	ipFragMask   = 0x1fff
-	pktHost      = 0 // PACKET_HOST
+	ip6FragMask  = 0xfff8 // RFC 8200 section 4.5
+	pktHost      = 0      // PACKET_HOST
 )
 
 // Keys of a connection, as the packets of the client have it: client, its port, our address, our port.
