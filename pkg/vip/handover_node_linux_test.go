@@ -100,6 +100,14 @@ func obey(m *Manager, o order) (r reply) {
 		err = m.Drain(o.Group, o.To, in(o.For))
 	case "end":
 		r.N, err = m.EndDrain(o.Group)
+	case "await", "probe":
+		ctx, cancel := context.WithTimeout(context.Background(), o.For)
+		defer cancel()
+		if o.Op == "probe" {
+			err = m.SendForwardProbe(ctx, o.Group, o.To, o.Cookie)
+		} else {
+			err = m.AwaitForwardProbe(ctx, o.Group, o.Cookie)
+		}
 	case "count":
 		r.N, err = m.Connections(o.Group)
 	default:

@@ -31,7 +31,7 @@ const (
 	maxFragments    = 4096
 	fragmentTimeout = 5 * time.Second
 	// maxDetours bounds the earlier steerings that one group keeps on one node.
-	maxDetours = 8
+	maxDetours = 4
 )
 
 // Names in a group's own tables.
