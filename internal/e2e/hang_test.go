@@ -12,7 +12,6 @@ import (
 func TestAgentHangs(t *testing.T) {
 	s := newSite(t, nil)
 	s.silent = true
-	s.watch(t, floating6)
 	web1, web2 := s.Node("web1"), s.Node("web2")
 
 	t.Run("stopped", func(t *testing.T) {
