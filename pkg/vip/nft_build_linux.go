@@ -70,6 +70,7 @@ func (g *NFTGate) tryRebuild(groups []Group, keep func(group string) bool) (err 
 		return err
 	}
 	g.want, err = takeSnapshot(g.socket, g.table)
+	g.builds++
 	return err
 }
 

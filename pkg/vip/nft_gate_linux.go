@@ -56,6 +56,11 @@ type NFTGate struct {
 	lost  bool // the tables are not ours any more: see Verify
 	token uint32
 	want  snapshot
+	// builds counts the times that want changed.
+	builds int
+	// reader is for Verify, beside everything else: a look at the tables must not make a renewal wait.
+	reading sync.Mutex
+	reader  *nftSocket
 	// stall is called between reading the clock and the transaction that uses it. Tests stop there.
 	stall func()
 }
@@ -84,6 +89,10 @@ func NewGate(o GateOptions) (*NFTGate, error) {
 		g.flags = tableOwner | tablePersist
 	}
 	if g.socket, err = newNFTSocket(); err != nil {
+		return nil, fmt.Errorf("vip: gate: %w", err)
+	}
+	if g.reader, err = newNFTSocket(); err != nil {
+		_ = g.socket.close()
 		return nil, fmt.Errorf("vip: gate: %w", err)
 	}
 	g.token = uint32(g.now()) // so that a predecessor's are others
@@ -252,7 +261,9 @@ func (g *NFTGate) Close() error {
 		}
 	}
 	g.lost = true
-	return errors.Join(append(errs, g.socket.close())...)
+	g.reading.Lock()
+	defer g.reading.Unlock()
+	return errors.Join(append(errs, g.socket.close(), g.reader.close())...)
 }
 
 func (g *NFTGate) member(group string) (member, bool) {

@@ -48,6 +48,11 @@ func (s *nftSocket) set() error {
 		return err
 	}
 	s.port = name.(*unix.SockaddrNetlink).Pid
+	// The kernel answers at once; a bound all the same, lest a listing waits for ever.
+	wait := unix.NsecToTimeval(netlinkTimeout.Nanoseconds())
+	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
+		return err
+	}
 	// Errors without a copy of what was sent: 20 bytes each instead of all of it.
 	if err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1); err != nil {
 		return err
