@@ -124,6 +124,13 @@
 // Another machine's claim on a held address is an event and no more. The caller confirms its lease first, and
 // then calls Defend, or shuts the group.
 //
+// # Handing over without breaking connections
+//
+// Drain is Shut for a group whose TCP connections go on: nothing speaks for the group any more when it returns,
+// its addresses are on loopback, and a timed element of its own keeps the gate open for TCP. Steer, on the node that
+// takes over, sends what is not its own back to the node that drains (`fwd` in a netdev ingress chain), until a
+// timed element ends. Both have nf_tables tables of their own. docs/handover.md follows a packet.
+//
 // # Sources
 //
 // RFC 826 (ARP), RFC 5227 (probe, announcement, conflict), RFC 5944 section 4.6 (gratuitous replies), RFC 4861 and
