@@ -167,17 +167,18 @@ func (m *Manager) Draining(group string) (until time.Duration, draining bool) {
 // EndDrain ends the drain of a group at once: connections that are left are reset (their number is returned), the
 // addresses go from the loopback interface, and nothing of the drain is left in the kernel. Where the kernel cannot
 // end connections of others, they stay silent, and the new owner resets them when it stops steering. It is
-// nothing for a group that does not drain.
+// nothing for a group that does not drain. Any goroutine: with many connections it takes a while (30 µs each), and
+// nothing else waits for it but an Open of the same group, which must not be called meanwhile.
 func (m *Manager) EndDrain(group string) (reset int, err error) {
-	m.turn.Lock()
-	defer m.turn.Unlock()
 	m.mu.Lock()
 	d := m.drains[group]
 	m.mu.Unlock()
 	if d == nil {
 		return 0, nil
 	}
-	reset, err = resetConnections(m.kernel, d.addrs)
+	reset, err = resetConnections(m.kernel, d.addrs) // without turn: many take long, and leases are to be renewed
+	m.turn.Lock()
+	defer m.turn.Unlock()
 	if errors.Is(err, errNoDestroy) {
 		m.log.Info("connections are left to the new owner to reset", "group", group, "error", err)
 		err = nil

@@ -24,12 +24,12 @@ var (
 	vip6 = netip.MustParseAddr("fd09::50")
 )
 
-// answered asks once from the other machine.
-func (s *segment) answered(a netip.Addr) bool {
+// answered asks from the other machine, and waits so long.
+func (s *segment) answered(a netip.Addr, wait time.Duration) bool {
 	s.t.Helper()
 	yes := false
 	inNamespace(s.t, s.ns, func() error {
-		ctx, cancel := context.WithTimeout(s.t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(s.t.Context(), wait)
 		defer cancel()
 		_, err := ProbeHost(ctx, s.far, a)
 		if yes = err == nil; yes || errors.Is(err, ErrNoAnswer) || errors.Is(err, context.DeadlineExceeded) {
@@ -40,12 +40,16 @@ func (s *segment) answered(a netip.Addr) bool {
 	return yes
 }
 
-// wantAnswers asks for both addresses of web until the answers are as wanted, and then a few times more.
+// wantAnswers asks a few times for both addresses of web.
 func (s *segment) wantAnswers(when string, want bool) {
 	s.t.Helper()
+	wait := 50 * time.Millisecond
+	if want {
+		wait = patience // on a busy machine
+	}
 	for range 3 {
 		for _, a := range []netip.Addr{vip4, vip6} {
-			if s.answered(a) != want {
+			if s.answered(a, wait) != want {
 				s.t.Errorf("%s: %v answers: %v, want %v", when, a, !want, want)
 			}
 		}
@@ -63,15 +67,15 @@ func TestGateSilencesAtTheDeadline(t *testing.T) {
 	for bootTime() < deadline+400*time.Millisecond {
 		for i, a := range []netip.Addr{vip4, vip6} {
 			asked := bootTime()
-			if s.answered(a) {
+			if s.answered(a, 50*time.Millisecond) {
 				last[i] = asked
 			}
 		}
 	}
 	for i, at := range last {
-		// An answer may be 50 ms old when the loop looks again.
-		if at == 0 || at >= deadline || at < deadline-150*time.Millisecond {
-			t.Errorf("IPv%d: last answer %v before the deadline, want between 0 and 150 ms", 4+2*i, deadline-at)
+		// A round of the loop takes 50 ms at least once an address is silent, and more on a busy machine.
+		if at == 0 || at >= deadline || at < deadline-400*time.Millisecond {
+			t.Errorf("IPv%d: last answer %v before the deadline, want between 0 and 400 ms", 4+2*i, deadline-at)
 		}
 	}
 	if !s.has("10.9.0.50/32") || !s.has("fd09::50/128") {
@@ -214,67 +218,6 @@ func (s *segment) gateProbe() error {
 	return err
 }
 
-// server answers connections with a line; addr "" is every address.
-func server(t testing.TB, addr string) *net.TCPListener {
-	t.Helper()
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = c.Write([]byte("hello\n"))
-			_ = c.Close()
-		}
-	}()
-	t.Cleanup(func() { _ = l.Close() })
-	return l.(*net.TCPListener)
-}
-
-// serverIn is server in another namespace.
-func serverIn(t testing.TB, ns netns.NsHandle, addr string) (l *net.TCPListener) {
-	t.Helper()
-	inNamespace(t, ns, func() error {
-		l = server(t, addr)
-		return nil
-	})
-	return l
-}
-
-// reaches tells whether a connection from a namespace (none: ours) is greeted.
-func reaches(t testing.TB, ns netns.NsHandle, to string) bool {
-	t.Helper()
-	yes := false
-	inNamespace(t, ns, func() error {
-		d := net.Dialer{Timeout: 300 * time.Millisecond}
-		c, err := d.DialContext(t.Context(), "tcp", to)
-		if err != nil {
-			return nil
-		}
-		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(300 * time.Millisecond))
-		b := make([]byte, 6)
-		n, _ := c.Read(b)
-		yes = string(b[:n]) == "hello\n"
-		return nil
-	})
-	return yes
-}
-
-func port(l *net.TCPListener) int { return l.Addr().(*net.TCPAddr).Port }
-
-// farKnows makes the other machine send packets for the address here without asking.
-func (s *segment) farKnows(a netip.Addr) {
-	s.t.Helper()
-	l, err := s.other.LinkByName(s.far)
-	s.must(err)
-	s.must(s.other.NeighSet(&netlink.Neigh{LinkIndex: l.Attrs().Index, IP: a.AsSlice(), HardwareAddr: s.nearMAC(), State: unix.NUD_PERMANENT}))
-}
-
 // Containers: packets to the address go to somebody else by destination NAT, before the machine asks whether the
 // address is its own; and the answers leave in the name of the address.
 func TestGateAndDestinationNAT(t *testing.T) {
@@ -285,15 +228,15 @@ func TestGateAndDestinationNAT(t *testing.T) {
 	nft(t, "add", "chain", "ip", "docker", "pre", "{ type nat hook prerouting priority dstnat; }")
 	nft(t, "add", "rule", "ip", "docker", "pre", "ip daddr 10.9.0.50 tcp dport 80 dnat to", l.Addr().String())
 	s.farKnows(vip4)
-	if !reaches(t, s.ns, "10.9.0.50:80") {
+	if !reaches(t, s.ns, "10.9.0.50:80", patience) {
 		t.Fatal("no answer without a gate: the test proves nothing")
 	}
 	g := s.gated(GateOptions{}, s.web())
-	if reaches(t, s.ns, "10.9.0.50:80") {
+	if reaches(t, s.ns, "10.9.0.50:80", brief) {
 		t.Error("a connection slips past the shut gate")
 	}
 	s.must(g.Open("web", in(time.Minute)))
-	if !reaches(t, s.ns, "10.9.0.50:80") {
+	if !reaches(t, s.ns, "10.9.0.50:80", patience) {
 		t.Error("no connection through the open gate")
 	}
 }
@@ -308,73 +251,22 @@ func TestGateLetsClientsPass(t *testing.T) {
 	to := fmt.Sprintf("10.9.0.50:%d", port(serverIn(t, s.ns, "10.9.0.50:0")))
 	to6 := fmt.Sprintf("[fd09::50]:%d", port(serverIn(t, s.ns, "[fd09::50]:0")))
 	for _, a := range []string{to, to6} {
-		if !reaches(t, netns.None(), a) {
+		if !reaches(t, netns.None(), a, patience) {
 			t.Errorf("the standby itself does not reach %s", a)
 		}
 	}
 	inner := s.behind()
-	if !reaches(t, inner, to) {
+	if !reaches(t, inner, to, patience) {
 		t.Error("a client that is routed through the standby does not reach the owner")
 	}
 	nft(t, "add", "table", "ip", "docker")
 	t.Cleanup(func() { nft(t, "delete", "table", "ip", "docker") })
 	nft(t, "add", "chain", "ip", "docker", "post", "{ type nat hook postrouting priority srcnat; }")
 	nft(t, "add", "rule", "ip", "docker", "post", "ip saddr 172.30.0.0/24 masquerade")
-	if !reaches(t, inner, to) {
+	if !reaches(t, inner, to, patience) {
 		t.Error("a client behind NAT on the standby does not reach the owner")
 	}
 	if dropped := counted(t); dropped != "" {
 		t.Errorf("dropped on the way:\n%s", dropped)
 	}
-}
-
-// counted are the rules of ours that have dropped something.
-func counted(t testing.TB) string {
-	t.Helper()
-	var out []string
-	for line := range strings.Lines(nft(t, "list", "ruleset")) {
-		if strings.Contains(line, " drop") && strings.Contains(line, "counter") && !strings.Contains(line, "packets 0 ") {
-			out = append(out, strings.TrimSpace(line))
-		}
-	}
-	return strings.Join(out, "\n")
-}
-
-// behind makes a third machine, 172.30.0.2, whose router is ours.
-func (s *segment) behind() netns.NsHandle {
-	s.t.Helper()
-	ns := newNamespace(s.t)
-	s.t.Cleanup(func() { _ = ns.Close() })
-	name := fmt.Sprintf("in%d", segments)
-	s.must(netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "eth0", PeerNamespace: netlink.NsFd(ns)}))
-	l, err := netlink.LinkByName(name)
-	s.must(err)
-	s.t.Cleanup(func() { _ = netlink.LinkDel(l) })
-	addr, err := netlink.ParseAddr("172.30.0.1/24")
-	s.must(err)
-	s.must(netlink.AddrAdd(l, addr))
-	s.must(netlink.LinkSetUp(l))
-	s.sysctl("ipv4/ip_forward", "1")
-	h, err := netlink.NewHandleAt(ns, unix.NETLINK_ROUTE)
-	s.must(err)
-	defer h.Close()
-	inside, err := h.LinkByName("eth0")
-	s.must(err)
-	addr, err = netlink.ParseAddr("172.30.0.2/24")
-	s.must(err)
-	s.must(h.AddrAdd(inside, addr))
-	s.must(h.LinkSetUp(inside))
-	s.must(h.RouteAdd(&netlink.Route{LinkIndex: inside.Attrs().Index, Gw: net.IPv4(172, 30, 0, 1)}))
-	s.eventually("both ends up", func() bool {
-		here, err := netlink.LinkByName(name)
-		s.must(err)
-		there, err := h.LinkByName("eth0")
-		s.must(err)
-		return linkOf(here.Attrs()).Up && linkOf(there.Attrs()).Up
-	})
-	far, err := s.other.LinkByName(s.far)
-	s.must(err)
-	s.must(s.other.RouteAdd(&netlink.Route{LinkIndex: far.Attrs().Index, Gw: net.IPv4(10, 9, 0, 1),
-		Dst: &net.IPNet{IP: net.IPv4(172, 30, 0, 0), Mask: net.CIDRMask(24, 32)}}))
-	return ns
 }

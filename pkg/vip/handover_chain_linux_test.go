@@ -42,20 +42,25 @@ func (s *site) wantAll(list []heldTalk, when string) {
 // Chains of moves, each within the drain of the ones before it: every connection stays where it began, and a packet
 // that is nobody's is answered, not sent round and round.
 func TestChains(t *testing.T) {
+	s := newSite(t)
+	by := map[byte]*node{'a': s.a, 'b': s.b, 'c': s.c}
+	for _, n := range s.nodes() {
+		serve(t, n, webPort)
+	}
+	// Neighbours that take changes as fast as they come: a test of chains, not of announcements.
+	sysctl(t, s.client, "ipv4/neigh/eth0/locktime", "0")
+	sysctl(t, s.router, "ipv4/neigh/eth0/locktime", "0")
 	for _, path := range []string{"abc", "aba", "abca", "abcb", "abab", "abcab", "abcba", "abcbc"} {
 		t.Run(path, func(t *testing.T) {
-			s := newSite(t)
-			by := map[byte]*node{'a': s.a, 'b': s.b, 'c': s.c}
-			for _, n := range s.nodes() {
-				serve(t, n, webPort)
+			for _, n := range s.nodes() { // each path begins with nodes that know nothing of the one before
+				n.stop(false)
+				n.start()
 			}
+			s.t = t
 			by[path[0]].do(order{Op: "open"})
 			list := s.hold(nil, s.client, string(path[0]))
 			list = s.hold(list, s.far, string(path[0]))
 			for i := 1; i < len(path); i++ {
-				if i > 1 {
-					settle()
-				}
 				s.move(by[path[i-1]], by[path[i]], 20*time.Second)
 				s.wantAll(list, "right after "+path[:i+1])
 				list = s.hold(list, s.client, string(path[i]))
@@ -79,7 +84,9 @@ func TestChains(t *testing.T) {
 				if k.at != last && !errors.Is(err, syscall.ECONNRESET) {
 					t.Errorf("at the end, a connection to %s: %q, error %v, want %v", k.at, got, err, syscall.ECONNRESET)
 				}
+				_ = k.Close()
 			}
+			by[path[len(path)-1]].do(order{Op: "shut"})
 		})
 	}
 }

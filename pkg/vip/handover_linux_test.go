@@ -9,7 +9,13 @@ import (
 
 // A move and the move back break nothing: for clients on the segment and behind a router, for IPv4 and IPv6.
 func TestHandoverBreaksNothing(t *testing.T) {
-	s := newSite(t)
+	for _, kind := range []string{"veth", "macvlan"} {
+		t.Run(kind, func(t *testing.T) { handoverBreaksNothing(t, newSiteOver(t, kind)) })
+	}
+}
+
+func handoverBreaksNothing(t *testing.T, s *site) {
+	t.Helper()
 	serve(t, s.a, webPort)
 	serve(t, s.b, webPort)
 	s.a.do(order{Op: "open"})

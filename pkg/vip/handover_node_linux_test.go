@@ -40,6 +40,8 @@ type nodeConfig struct {
 	RunDir string
 	Groups []Group
 	Keep   bool
+	// NoOwner: the tables have no owner, as before Linux 6.9.
+	NoOwner bool
 }
 
 // nodeMain is the node: it obeys orders until its standard input ends.
@@ -51,7 +53,7 @@ func nodeMain() int {
 		fmt.Fprintln(os.Stderr, "node:", err)
 		return 1
 	}
-	g, err := NewGate(GateOptions{TTL: gateTTL})
+	g, err := NewGate(GateOptions{TTL: gateTTL, NoOwner: c.NoOwner})
 	var m *Manager
 	if err == nil {
 		m, err = New(Options{Groups: c.Groups, RunDir: c.RunDir, Gate: g, Keep: func(string) bool { return c.Keep }})
@@ -100,6 +102,14 @@ func obey(m *Manager, o order) (r reply) {
 		err = m.Drain(o.Group, o.To, in(o.For))
 	case "end":
 		r.N, err = m.EndDrain(o.Group)
+	case "await", "probe":
+		ctx, cancel := context.WithTimeout(context.Background(), o.For)
+		defer cancel()
+		if o.Op == "probe" {
+			err = m.SendForwardProbe(ctx, o.Group, o.To, o.Cookie)
+		} else {
+			err = m.AwaitForwardProbe(ctx, o.Group, o.Cookie)
+		}
 	case "count":
 		r.N, err = m.Connections(o.Group)
 	default:

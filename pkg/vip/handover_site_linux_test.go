@@ -34,8 +34,14 @@ func webOn(iface string) Group {
 
 func newSite(t testing.TB, groups ...Group) *site {
 	t.Helper()
+	return newSiteOver(t, "veth", groups...)
+}
+
+// newSiteOver makes a site whose nodes have an eth0 of that kind: veth or macvlan.
+func newSiteOver(t testing.TB, kind string, groups ...Group) *site {
+	t.Helper()
 	needKernel(t)
-	if groups == nil {
+	if len(groups) == 0 {
 		groups = []Group{webOn("eth0")}
 	}
 	s := &site{t: t}
@@ -56,7 +62,7 @@ func newSite(t testing.TB, groups ...Group) *site {
 		*n = &node{t: t, name: string(rune('a' + i)), ns: ns, conf: nodeConfig{RunDir: t.TempDir(), Groups: groups}}
 		t.Cleanup(func() { _ = ns.Close() })
 		s.in(ns, func(h *netlink.Handle) error { return up(h, "lo") })
-		s.plug(ns, "p"+(*n).name, i+1)
+		s.plugNode(ns, kind, "p"+(*n).name, i+1)
 		sysctl(t, ns, "ipv4/conf/all/rp_filter", "1")
 		sysctl(t, ns, "ipv4/conf/eth0/rp_filter", "1")
 	}
@@ -105,6 +111,21 @@ func up(h *netlink.Handle, name string) error {
 		return err
 	}
 	return h.LinkSetUp(l)
+}
+
+// plugNode connects a node by an interface of that kind.
+func (s *site) plugNode(ns netns.NsHandle, kind, port string, n int) {
+	s.t.Helper()
+	if kind == "veth" {
+		s.plug(ns, port, n)
+		return
+	}
+	s.plug(ns, port, 100+n)
+	runIn(s.t, ns, "ip", "addr", "flush", "dev", "eth0")
+	runIn(s.t, ns, "ip", "link", "set", "eth0", "down")
+	runIn(s.t, ns, "ip", "link", "set", "eth0", "name", "phys0", "up")
+	runIn(s.t, ns, "ip", "link", "add", "link", "phys0", "name", "eth0", "address", fmt.Sprintf("02:00:00:00:00:%02x", n), "type", kind, "mode", "bridge")
+	s.address(ns, "eth0", fmt.Sprintf("10.9.0.%d/24", n), fmt.Sprintf("fd09::%d/64", n))
 }
 
 // plug connects a namespace to the switch, as eth0 with the addresses .n and ::n.

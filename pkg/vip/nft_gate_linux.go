@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -59,6 +58,11 @@ type NFTGate struct {
 	lost     bool // the tables are not ours any more: see Verify
 	token    uint32
 	want     snapshot
+	// builds counts the times that want changed.
+	builds int
+	// reader is for Verify, beside everything else: a look at the tables must not make a renewal wait.
+	reading sync.Mutex
+	reader  *nftSocket
 	// stall is called between reading the clock and the transaction that uses it. Tests stop there.
 	stall func()
 }
@@ -90,6 +94,10 @@ func NewGate(o GateOptions) (*NFTGate, error) {
 	if g.socket, err = newNFTSocket(); err != nil {
 		return nil, fmt.Errorf("vip: gate: %w", err)
 	}
+	if g.reader, err = newNFTSocket(); err != nil {
+		_ = g.socket.close()
+		return nil, fmt.Errorf("vip: gate: %w", err)
+	}
 	g.token = uint32(g.now()) // so that a predecessor's are others
 	return g, nil
 }
@@ -116,13 +124,7 @@ func (g *NFTGate) Open(group string, deadline time.Duration) error {
 	}
 	for range gateTries {
 		_, renew := g.live[group]
-		var tooLate error
-		err := g.guarded(func(now time.Duration, b *batch) {
-			tooLate = g.speak(b, m, renew, deadline, now)
-		}, func() { renew, g.live[group] = true, deadline })
-		if tooLate != nil {
-			return tooLate
-		}
+		err := g.guarded(func(b *batch) { g.speak(b, m, renew, deadline) }, func() { renew, g.live[group] = true, deadline })
 		switch {
 		case err == nil:
 			return nil
@@ -137,106 +139,11 @@ func (g *NFTGate) Open(group string, deadline time.Duration) error {
 	return fmt.Errorf("%w: opening %s", ErrStalled, group)
 }
 
-// Renew moves the deadlines of open groups, all in two transactions. The groups that are not renewed are
-// returned, with the reason: ErrGateExpired where the kernel had shut the group already.
-func (g *NFTGate) Renew(deadlines map[string]time.Duration) map[string]error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	failed := make(map[string]error)
-	todo := make(map[string]member, len(deadlines))
-	for name := range deadlines {
-		m, known := g.member(name)
-		if _, live := g.live[name]; !live || !known {
-			failed[name] = fmt.Errorf("%w: %s", ErrNotOpen, name)
-			if g.lost {
-				failed[name] = ErrGateLost
-			}
-			continue
-		}
-		todo[name] = m
-	}
-	for tries := gateTries; len(todo) > 0; tries-- {
-		err := g.renewAll(deadlines, todo, failed)
-		if err == nil {
-			break
-		}
-		bad := 0
-		if r := new(groupRefusal); errors.As(err, &r) && tries > 1 {
-			for _, name := range r.groups {
-				failed[name] = fmt.Errorf("%w: %s", ErrGateExpired, name)
-				delete(g.live, name)
-				delete(todo, name)
-				bad++
-			}
-		}
-		if bad == 0 { // nothing to take out of the transaction
-			err = g.explain(err)
-			for name := range todo {
-				failed[name] = err
-			}
-			break
-		}
-	}
-	if len(failed) == 0 {
-		return nil
-	}
-	return failed
-}
-
-// groupRefusal is a refusal that concerns the old elements of some groups only.
-type groupRefusal struct {
-	error
-	groups []string
-}
-
-func (r *groupRefusal) Unwrap() error { return r.error }
-
-// renewAll renews todo in one transaction. Groups whose deadline is too close are taken out.
-func (g *NFTGate) renewAll(deadlines map[string]time.Duration, todo map[string]member, failed map[string]error) error {
-	var of []string // group of each message
-	names := slices.Sorted(maps.Keys(todo))
-	err := g.guarded(func(now time.Duration, b *batch) {
-		of = []string{""}
-		for _, name := range names {
-			m, still := todo[name]
-			if !still {
-				continue
-			}
-			if err := g.speak(b, m, true, deadlines[name], now); err != nil {
-				failed[name] = err
-				delete(todo, name)
-			}
-			for len(of) < len(b.messages) {
-				of = append(of, name)
-			}
-		}
-	}, func() {
-		for name := range todo {
-			g.live[name] = deadlines[name]
-		}
-	})
-	r := new(refusal)
-	if !errors.As(err, &r) {
-		return err
-	}
-	out := &groupRefusal{error: err}
-	for i, e := range r.at {
-		if i >= 0 && i < len(of) && of[i] != "" && errors.Is(e, unix.ENOENT) && !slices.Contains(out.groups, of[i]) {
-			out.groups = append(out.groups, of[i])
-		}
-	}
-	return out
-}
-
-// speak adds the messages that make the group live until deadline. It adds nothing where that is too close.
-func (g *NFTGate) speak(b *batch, m member, renew bool, deadline, now time.Duration) error {
-	timeout := g.timeout(deadline - now)
-	if timeout <= 0 {
-		return fmt.Errorf("%w: %v left, and the gate takes %v of them", ErrDeadline, deadline-now, g.shorter)
-	}
-	var flags netlink.HeaderFlags
+// speak adds the messages that make the group live until deadline.
+func (g *NFTGate) speak(b *batch, m member, renew bool, deadline time.Duration) {
+	var flags uint16
 	if !renew {
-		flags = netlink.Excl
+		flags = unix.NLM_F_EXCL
 	}
 	for _, f := range g.layout.families() {
 		elements := g.elements(m, f)
@@ -247,12 +154,11 @@ func (g *NFTGate) speak(b *batch, m member, renew bool, deadline, now time.Durat
 			b.delElements(f, m.liveSet(), elements)
 		}
 		for i := range elements {
-			elements[i].timeout = timeout
+			elements[i].until = deadline
 			elements[i].comment = m.group.Name
 		}
 		b.addElements(f, m.liveSet(), flags, elements)
 	}
-	return nil
 }
 
 func (g *NFTGate) elements(m member, f family) []nftElement {
@@ -264,17 +170,21 @@ func (g *NFTGate) elements(m member, f family) []nftElement {
 }
 
 // guarded carries out a transaction whose timeouts were computed from the clock, so that it fails when this
-// process stalled in between: a token of a few milliseconds is added first, then the clock is read and
-// given to fill, then the token is deleted in the same transaction as the rest. A token that ran out is
-// not there, and the kernel refuses everything. It is then tried again with a new look at the clock;
-// ErrStalled after gateTries. done is called for each transaction that was carried out.
-func (g *NFTGate) guarded(fill func(now time.Duration, b *batch), done func()) error {
+// process stalled in between: a token of a few milliseconds is added first, then the clock is read, then
+// the token is deleted in the same transaction as the rest. A token that ran out is not there, and the kernel
+// refuses everything. It is then tried again with a new look at the clock; ErrStalled after gateTries. fill makes the
+// transaction, before all that; done is called for each one that was carried out.
+func (g *NFTGate) guarded(fill func(b *batch), done func()) error {
 	if g.lost {
 		return ErrGateLost
 	}
 	for range gateTries {
 		g.token++
-		token := []nftElement{{key: nativeUint32(g.token), timeout: g.timing.token}}
+		token := []nftElement{{key: nativeUint32(g.token)}}
+		second := &batch{table: g.table}
+		second.delElements(familyINet, tokens, token)
+		fill(second)
+		token[0].timeout = g.timing.token
 		first := &batch{table: g.table}
 		first.addElements(familyINet, tokens, 0, token)
 		if err := g.socket.commit(first); err != nil {
@@ -284,10 +194,9 @@ func (g *NFTGate) guarded(fill func(now time.Duration, b *batch), done func()) e
 			return g.explain(err)
 		}
 		read := g.now()
-		token[0].timeout = 0
-		second := &batch{table: g.table}
-		second.delElements(familyINet, tokens, token)
-		fill(read, second)
+		if err := second.stampAll(read, g.timing); err != nil {
+			return err
+		}
 		if g.stall != nil {
 			g.stall()
 		}
@@ -319,7 +228,7 @@ func (g *NFTGate) Shut(group string) error {
 	}
 	b := &batch{table: g.table}
 	g.silence(b, m)
-	if len(b.messages) == 0 {
+	if len(b.starts) == 0 {
 		return nil
 	}
 	err := g.socket.commit(b)
@@ -358,12 +267,14 @@ func (g *NFTGate) Close() error {
 		}
 	}
 	g.lost = true
-	return errors.Join(append(errs, g.socket.close())...)
+	g.reading.Lock()
+	defer g.reading.Unlock()
+	return errors.Join(append(errs, g.socket.close(), g.reader.close())...)
 }
 
 func (g *NFTGate) member(group string) (member, bool) {
-	i := slices.IndexFunc(g.layout.members, func(m member) bool { return m.group.Name == group })
-	if i < 0 {
+	i, known := g.layout.index[group]
+	if !known {
 		return member{}, false
 	}
 	return g.layout.members[i], true
@@ -371,9 +282,11 @@ func (g *NFTGate) member(group string) (member, bool) {
 
 // explain names what callers act on.
 func (g *NFTGate) explain(err error) error {
-	switch {
+	switch r := new(refusal); {
 	case g.lost, errors.Is(err, ErrGateLost):
 		return ErrGateLost
+	case errors.Is(err, ErrDeadline) && errors.As(err, &r):
+		return r.first // it was not the kernel that refused
 	case errors.Is(err, unix.ENOENT): // a set or a chain of ours is missing
 		g.lost = true
 		return fmt.Errorf("%w: %w", ErrGateLost, err)

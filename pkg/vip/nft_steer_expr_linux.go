@@ -3,10 +3,10 @@ package vip
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,16 +52,41 @@ func marshalExpr(f family, e expr.Any) ([]byte, error) {
 	if !ours {
 		return expr.Marshal(byte(f), e)
 	}
-	ae := netlink.NewAttributeEncoder()
-	ae.ByteOrder = binary.BigEndian
-	ae.String(unix.NFTA_EXPR_NAME, "fwd")
-	ae.Nested(unix.NFTA_EXPR_DATA, func(ae *netlink.AttributeEncoder) error {
-		ae.Uint32(fwdDevice, x.device)
-		ae.Uint32(fwdAddr, x.addr)
-		ae.Uint32(fwdProto, uint32(x.proto))
-		return nil
+	var a attrs
+	a.string(unix.NFTA_EXPR_NAME, "fwd")
+	data := a.nest(unix.NFTA_EXPR_DATA)
+	a.uint32(fwdDevice, x.device)
+	a.uint32(fwdAddr, x.addr)
+	a.uint32(fwdProto, uint32(x.proto))
+	a.end(data)
+	return a, nil
+}
+
+// extras adds what only the sets of handovers have, and returns the flags that belong to it.
+func (s nftSet) extras(a *attrs) (flags uint32) {
+	if s.values != nil {
+		flags |= unix.NFT_SET_MAP
+		a.uint32(unix.NFTA_SET_DATA_TYPE, s.values.GetNFTMagic())
+		a.uint32(unix.NFTA_SET_DATA_LEN, s.values.Bytes)
+	}
+	if s.size > 0 {
+		flags |= unix.NFT_SET_EVAL
+		desc := a.nest(unix.NFTA_SET_DESC)
+		a.uint32(unix.NFTA_SET_DESC_SIZE, s.size)
+		a.end(desc)
+	}
+	if s.timeout > 0 {
+		a.uint64(unix.NFTA_SET_TIMEOUT, uint64(s.timeout/time.Millisecond))
+	}
+	return flags
+}
+
+// clearChain deletes the rules of a chain.
+func (b *batch) clearChain(f family, chain string) {
+	b.add(f, unix.NFT_MSG_DELRULE, 0, about{f, "old rules of", chain}, func(a *attrs) {
+		a.string(unix.NFTA_RULE_TABLE, b.table)
+		a.string(unix.NFTA_RULE_CHAIN, chain)
 	})
-	return ae.Encode()
 }
 
 // forward is the whole statement.

@@ -31,7 +31,7 @@ const (
 	maxFragments    = 4096
 	fragmentTimeout = 5 * time.Second
 	// maxDetours bounds the earlier steerings that one group keeps on one node.
-	maxDetours = 8
+	maxDetours = 4
 )
 
 // Names in a group's own tables.
@@ -190,7 +190,7 @@ func (g *NFTGate) Own(group string, flows []flow) error {
 	b := &batch{table: steerTable + plainName(group)}
 	b.addElements(familyNetdev, flows4, 0, v4)
 	b.addElements(familyNetdev, flows6, 0, v6)
-	if len(b.messages) == 0 {
+	if len(b.starts) == 0 {
 		return nil
 	}
 	return steerError(g.socket.commit(b))

@@ -3,6 +3,7 @@ package vip
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -11,7 +12,7 @@ import (
 // the addresses that are gone and gets the new ones, on another interface if that changed, and announces
 // itself. A list that is refused (as in New) changes nothing, and with one that the gate refuses the old one stays
 // in force, without the groups that were to go. After another error the new list is in force, and the event
-// AddressError follows for what is still missing.
+// AddressError follows for what is still missing. A drain or a steering of a group that changes ends.
 func (m *Manager) Reconfigure(groups []Group) error {
 	if _, err := m.check(groups); err != nil {
 		return err
@@ -32,6 +33,7 @@ func (m *Manager) Reconfigure(groups []Group) error {
 		}
 		errs = append(errs, m.shrink(h, g))
 	}
+	errs = append(errs, m.endHandovers(next))
 	// What goes is gone before the gate forgets it, and what comes is known to it before it is added.
 	if s, ok := m.gate.(GroupSetter); ok {
 		if err := s.SetGroups(groups, nil); err != nil {
@@ -44,6 +46,32 @@ func (m *Manager) Reconfigure(groups []Group) error {
 		if g, stays := next[h.name]; stays {
 			errs = append(errs, m.grow(h, g))
 		}
+	}
+	return errors.Join(errs...)
+}
+
+// endHandovers ends the drains and steerings of groups that are gone, or other than they were: those know the
+// addresses and the interface of their beginning.
+func (m *Manager) endHandovers(next map[string]Group) error {
+	m.mu.Lock()
+	names := make(map[string]bool)
+	for name := range m.drains {
+		names[name] = true
+	}
+	for name := range m.steers {
+		names[name] = true
+	}
+	for name := range names {
+		was, is := m.groups[name], next[name]
+		if was.Interface == is.Interface && slices.Equal(was.addrs(), is.addrs()) {
+			delete(names, name)
+		}
+	}
+	m.mu.Unlock()
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		_, err := m.EndDrain(name)
+		errs = append(errs, err, m.Unsteer(name))
 	}
 	return errors.Join(errs...)
 }

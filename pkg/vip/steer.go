@@ -23,6 +23,8 @@ const (
 // Calling it again prolongs it, or sends to another node. What is already steered elsewhere stays: packets from the
 // node that this one drained to (see Drain) have seen the nodes behind it, and go on to the earlier hop, or stay.
 // So a group may come back, and chains of moves end everywhere (docs/handover.md).
+//
+// Any goroutine, one at a time for a group: with thousands of own connections it takes a while (10 µs each).
 func (m *Manager) Steer(group string, to NextHop, until time.Duration) error {
 	if err := m.steer(group, to, until); err != nil {
 		return fmt.Errorf("vip: steering group %s: %w", group, err)
