@@ -36,7 +36,7 @@ const (
 // CLOCK_BOOTTIME.
 type addresses interface {
 	Open(group string, deadline time.Duration) error
-	Renew(group string, deadline time.Duration) error
+	RenewAll(deadlines map[string]time.Duration) map[string]error
 	Shut(group, reason string) error
 	Reannounce(group string)
 	Defend(group string)
@@ -64,6 +64,7 @@ type loop struct {
 	version    string
 	node       string        // this one
 	ttl        time.Duration // another one needs a restart
+	gate       string        // its name, for status
 	runIDValue lease.RunID
 	started    time.Time
 	boot       func() time.Duration // CLOCK_BOOTTIME
