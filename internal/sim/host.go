@@ -49,6 +49,7 @@ type host struct {
 	slow    bool // this batch is interrupted between any two steps
 	waiting bool // an interruption is under way
 	rested  bool // an interruption is over, and the next step is due
+	rounds  int  // how often the policy has decided since the last input
 	acted   bool // something was done since the timer was set
 	paused  bool
 	timed   bool          // a wake-up is planned
@@ -70,6 +71,10 @@ type input struct {
 
 // maxInbox bounds what waits for a stalled agent, as a socket buffer does.
 const maxInbox = 1024
+
+// maxRounds bounds how often the policy may decide between two inputs: it has
+// come to rest by then, in internal/agent's loop too.
+const maxRounds = 16
 
 func (h *host) now() lease.Time     { return h.clock.time(h.w.now) }
 func (h *host) mono() lease.Instant { return h.clock.mono(h.w.now) }
@@ -155,10 +160,14 @@ func (h *host) work() {
 		case h.dirty:
 			h.dirty = false
 			h.decide()
+			if h.rounds++; h.rounds > maxRounds {
+				h.w.fail(fmt.Errorf("liveness: the policy of %s does not come to rest", h.name))
+			}
 		case len(h.inbox) > 0:
 			if h.lookAtClock() {
 				continue
 			}
+			h.rounds = 0
 			in := h.inbox[0]
 			h.inbox = h.inbox[1:]
 			arg := in.do(h.m, h.now())

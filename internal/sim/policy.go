@@ -175,8 +175,11 @@ func (h *host) handOver(g int, to *host, note string) bool {
 	}
 	why := h.m.Transfer(h.now(), h.w.groupNames[g], lease.Target{Node: to.name, RunID: n.run, Note: note})
 	h.w.note(h.i, "hands over", fmt.Sprintf("%s to %s (%s) %v", h.w.groupNames[g], to.name, note, why), -1)
+	if why != lease.ReasonNone {
+		return false
+	}
 	h.dirty = true
-	return why == lease.ReasonNone
+	return true
 }
 
 // observe finds out who owns a group: this node's own lease is certain, what a
