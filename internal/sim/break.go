@@ -59,15 +59,21 @@ func (h *host) breakConfig(cfg *lease.Config) {
 
 // breakBoot keeps over a boot what must be lost, and reports whether it did.
 func (h *host) breakBoot() bool {
+	record := h.record
 	switch {
-	case h.record == nil:
 	case h.w.o.Break == BootResumesAll:
-		return true
-	case h.w.o.Break == BootResumes && len(h.old) > 0 && h.old[0] != nil:
-		h.record = h.old[0] // the last writes had not reached the disk
-		return true
+	case h.w.o.Break == BootResumes && len(h.old) > 0:
+		record = h.old[0] // the last writes had not reached the disk
+	default:
+		return false
 	}
-	return false
+	if record == nil {
+		return false
+	}
+	kept := *record
+	kept.Quarantine, kept.RenewOnly = 0, 0 // of another clock
+	h.record = &kept
+	return true
 }
 
 // visible is the list of voters of a node that counts whom it sees.

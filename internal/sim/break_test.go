@@ -19,7 +19,7 @@ var breakages = []struct {
 	{NoQuarantine, 400, nil},
 	{PromisesLost, 200, nil},
 	{RecordStale, 300, nil},
-	{PersistLate, 300, []faultKind{releaseGroup, releaseGroup, releaseGroup, cutOneWay, losePackets, losePackets}},
+	{PersistLate, 600, []faultKind{releaseGroup, releaseGroup, releaseGroup, cutOneWay, losePackets, losePackets}},
 	{BootResumes, 300, []faultKind{resetMachine, resetMachine, transferGroup, releaseGroup, cutOneWay, isolateHost}},
 	{CountFromReply, 200, nil},
 	{ShutAfterSend, 100, []faultKind{transferGroup, releaseGroup, losePackets}},
@@ -30,11 +30,11 @@ var breakages = []struct {
 	{NoGate, 100, nil},
 	{ShutIgnored, 50, nil},
 	{NoToken, 200, nil},
-	{TokenUncounted, 400, nil},
+	{TokenUncounted, 400, []faultKind{isolateHost, isolateHost, isolateHost, cutOneWay, cutOneWay, healNetwork}},
 	{ExpiredRenewal, 300, nil},
 	{OldGrant, 200, nil},
 	{LiveHandout, 50, nil},
-	{SeqUnchecked, 1000, []faultKind{transferGroup, transferGroup, restartAgent, restartAgent, slowPackets, losePackets}},
+	{SeqAndEpoch, 300, []faultKind{transferGroup, releaseGroup, restartAgent, slowPackets, losePackets}},
 	{TransferTwice, 300, []faultKind{transferGroup, transferGroup, slowPackets, losePackets, cutOneWay}},
 	{TicketTwice, 300, []faultKind{transferGroup, transferGroup, slowPackets, losePackets, cutOneWay}},
 	{TwoVotersAtOnce, 400, []faultKind{changeVoters, changeVoters, changeVoters, changeVoters, splitHosts, isolateHost, cutBothWays}},
@@ -66,6 +66,7 @@ var harmless = []struct {
 }{
 	{BootResumesAll, []faultKind{resetMachine, resetMachine, transferGroup, releaseGroup, cutOneWay, isolateHost}},
 	{ExpiredAlone, nil},
+	{SeqUnchecked, []faultKind{transferGroup, transferGroup, restartAgent, restartAgent, slowPackets, losePackets}},
 	{TicketTwiceOnly, []faultKind{transferGroup, transferGroup, slowPackets, losePackets, cutOneWay}},
 }
 
@@ -113,6 +114,10 @@ func mistaken(n uint64, mistake Breakage, kinds []faultKind) Options {
 	}
 	o.Faults = &Faults{Drop: 0.7, StallMax: 1, Fatal: 0.1}
 	o.Faults.follow(theme{kinds: kinds}, rng)
+	if mistake == TokenUncounted {
+		o.TTL = 100 * time.Millisecond // the token lives for two margins
+		o.Faults.Stall, o.Faults.StallMax, o.Faults.Drift, o.Faults.Fatal = 0.7, 0.25, 20_000, 0
+	}
 	if slices.Contains(kinds, slowPackets) {
 		o.Faults.Slow, o.Faults.SlowMax, o.Faults.Dup = 0.3, 3, 0.5
 	}

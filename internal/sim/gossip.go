@@ -128,7 +128,7 @@ func (h *host) hears(from *host, n *news) {
 	}
 	h.offer(input{what: "hears of", do: func(*lease.Machine, lease.Time) any {
 		h.learn(p, n)
-		return from.name
+		return from
 	}})
 }
 

@@ -9,6 +9,7 @@ import (
 // Chosen by us: what a healed cluster is given.
 const (
 	ownerWithin = 6 // ttl, from the arrival of the last old message and the end of every hold to an owner
+	reloadTTLs  = 4 // in which the last list of voters is loaded everywhere
 	stableFor   = 5 // ttl without any change, after the policy has moved what it wants to move
 )
 
@@ -47,6 +48,9 @@ func (w *world) patience() (longest instant) {
 			}
 		}
 	}
+	if len(w.lists) > 1 {
+		longest += reloadTTLs * w.o.TTL
+	}
 	return longest
 }
 
@@ -74,8 +78,8 @@ func (w *world) calm() {
 			h.setHealth(g, true)
 		}
 	}
-	for range len(w.hosts) * (len(w.lists) + 1) {
-		w.queue.add(w.now+w.below(2*w.o.TTL), w.changeVoters)
+	for range 20 * len(w.hosts) {
+		w.queue.add(w.now+w.below(reloadTTLs*w.o.TTL), w.changeVoters)
 	}
 }
 

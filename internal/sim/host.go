@@ -174,7 +174,6 @@ func (h *host) work() {
 			if in.what != "" {
 				h.w.note(h.i, in.what, arg, -1)
 			}
-			h.m.Check()
 		case h.acted:
 			h.publish()
 			h.planTick()
@@ -192,6 +191,7 @@ func (h *host) collect() bool {
 	if len(h.pending) == 0 {
 		return false
 	}
+	h.m.Check()
 	broken := h.breakOrder(h.pending)
 	h.slow, h.rested = h.w.chance(h.w.stall) || broken, false
 	return true
@@ -310,6 +310,7 @@ func (h *host) setTimer() {
 
 func (h *host) tick(m *lease.Machine, now lease.Time) any {
 	m.Tick(now)
+	m.Check()
 	if next, ok := m.NextDeadline(); ok && next <= now.Boot {
 		h.w.fail(fmt.Errorf("invariant 5: %s ticked at %d and wants to tick again at %d", h.name, now.Boot, next))
 	}

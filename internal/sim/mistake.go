@@ -14,6 +14,7 @@ const (
 	LiveHandout     Breakage = "a voter hands a live lease to a higher epoch"
 	QuorumTooSmall  Breakage = "quorum is one too small"
 	SeqUnchecked    Breakage = "sequence numbers are not checked"
+	SeqAndEpoch     Breakage = "neither sequence nor epoch of a release is checked"
 	TransferTwice   Breakage = "a transfer is counted twice"
 	TicketTwice     Breakage = "a ticket is used twice"
 	TicketTwiceOnly Breakage = "a ticket is used twice, by its target alone"
@@ -69,7 +70,7 @@ func (h *host) mishear(m lease.Message) []lease.Message {
 		m.Entries = slices.DeleteFunc(m.Entries, func(e lease.Entry) bool { return e.Kind == lease.KindRefuse })
 	case QuorumTooSmall:
 		return h.oneMore(m)
-	case SeqUnchecked:
+	case SeqUnchecked, SeqAndEpoch:
 		h.makeNew(&m)
 	case LiveHandout:
 		return h.takeAway(m, func(e *lease.Entry, p *lease.PromiseRecord) bool {
@@ -108,6 +109,11 @@ func (h *host) makeNew(m *lease.Message) {
 		next := lease.Seq{Incarnation: last.Incarnation, Counter: last.Counter + 1}
 		h.renamed[next] = m.Seq
 		m.Seq = next
+		for i := range m.Entries {
+			if p := h.promise(m.Entries[i].Group); h.w.o.Break == SeqAndEpoch && m.Entries[i].Kind == lease.KindRelease && p != nil && p.Holder == m.From {
+				m.Entries[i].Epoch = p.Epoch
+			}
+		}
 	}
 	h.newest[m.From] = m.Seq
 }

@@ -22,6 +22,7 @@ type policy struct {
 	stopping bool
 	dirty    bool // something changed that the policy or the peers should know
 	told     *news
+	seen     map[string]agent.Peer // for situation, which is asked often
 }
 
 // claim is what an agent knows of one group.
@@ -149,10 +150,12 @@ func (h *host) decide() {
 
 func (h *host) situation(g int) agent.Situation {
 	c, now := &h.claims[g], h.clockTime()
-	peers := make(map[string]agent.Peer, len(h.peers))
+	if h.seen == nil {
+		h.seen = make(map[string]agent.Peer, len(h.peers))
+	}
 	for i := range h.peers {
 		if p := &h.peers[i]; i != h.i {
-			peers[h.w.names[i]] = agent.Peer{Alive: p.alive && p.news != nil, Since: p.since, Fitness: p.fitness(g)}
+			h.seen[h.w.names[i]] = agent.Peer{Alive: p.alive && p.news != nil, Since: p.since, Fitness: p.fitness(g)}
 		}
 	}
 	holder := c.owner
@@ -162,7 +165,7 @@ func (h *host) situation(g int) agent.Situation {
 	budget := h.w.configs[g].MaxMoves
 	c.moves = slices.DeleteFunc(c.moves, func(m move) bool { return now.Sub(m.at) >= budget.Per })
 	return agent.Situation{
-		Group: h.w.configs[g], Node: h.name, Self: c.fitness, Unfit: c.unfit, Able: c.able, Peers: peers, Holds: c.open, Holder: holder,
+		Group: h.w.configs[g], Node: h.name, Self: c.fitness, Unfit: c.unfit, Able: c.able, Peers: h.seen, Holds: c.open, Holder: holder,
 		Cause: c.cause, HeldSince: c.heldSince, Moves: len(c.moves), Now: now,
 	}
 }

@@ -30,11 +30,10 @@ func (w *world) changeVoters() {
 			behind = append(behind, h)
 		}
 	}
-	if len(behind) == 0 && !w.ended {
-		if w.writeList() {
-			behind = w.hosts
-		}
+	if hasty := w.rng.IntN(4) == 0 && len(behind) < len(w.hosts); !w.ended && (len(behind) == 0 || hasty) && w.writeList() {
+		behind = w.hosts
 	}
+	behind = slices.DeleteFunc(slices.Clone(behind), func(h *host) bool { return h.gen == len(w.lists)-1 })
 	if len(behind) == 0 {
 		return
 	}

@@ -92,6 +92,8 @@ func (n note) text(w *world) string {
 		for _, p := range a.Holds {
 			text += fmt.Sprintf("  [holds %s %s]", p.Group, epochText(w, p.Epoch))
 		}
+	case *host:
+		text += " " + a.name
 	case clock:
 		text += fmt.Sprintf(" record=%v, generation %d, clock %+d ppm, wall %+d s", n.to == 1, h.list().generation, a.ppm, a.wall-w.unix)
 	default:
