@@ -107,13 +107,34 @@ func (h *host) breakUntil(until lease.Instant) lease.Instant {
 	return until
 }
 
+// late returns the record that is about to be written too late.
+func (h *host) late() *lease.Record {
+	if h.w.o.Break != PersistLate || len(h.pending) == 0 {
+		return nil
+	}
+	if p, ok := h.pending[0].(lease.Persist); ok {
+		return &p.Record
+	}
+	return nil
+}
+
+// breakDeath cuts a voter that dies off from whom it has just promised a group:
+// the next renewal would make its mistake good.
+func (h *host) breakDeath() {
+	if late := h.late(); late != nil {
+		for _, p := range late.Promises {
+			if p.Holder != "" {
+				h.w.net.cut[h.w.host(p.Holder).i][h.i] = true
+			}
+		}
+	}
+}
+
 // breakFatal returns how likely the agent dies in an interruption: more so where
 // a mistake has left the one moment at which that matters.
 func (h *host) breakFatal() float64 {
-	if h.w.o.Break == PersistLate && len(h.pending) > 0 {
-		if _, late := h.pending[0].(lease.Persist); late {
-			return 0.3
-		}
+	if late := h.late(); late != nil {
+		return 0.3
 	}
 	return h.w.o.Faults.Fatal
 }

@@ -19,7 +19,7 @@ var breakages = []struct {
 	{NoQuarantine, 400, nil},
 	{PromisesLost, 200, nil},
 	{RecordStale, 300, nil},
-	{PersistLate, 600, []faultKind{releaseGroup, releaseGroup, releaseGroup, cutOneWay, losePackets, losePackets}},
+	{PersistLate, 300, []faultKind{transferGroup, releaseGroup, cutOneWay}},
 	{BootResumes, 300, []faultKind{resetMachine, resetMachine, transferGroup, releaseGroup, cutOneWay, isolateHost}},
 	{CountFromReply, 200, nil},
 	{ShutAfterSend, 100, []faultKind{transferGroup, releaseGroup, losePackets}},

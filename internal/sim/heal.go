@@ -23,7 +23,7 @@ func (w *world) heal() {
 		if w.err == nil && w.owner(g) < 0 {
 			w.fail(fmt.Errorf("liveness: nobody owns %s %s after everything healed: %s", s.name, w.inTTLs(w.now-start), w.candidates(g)))
 		}
-		w.report.Healed = max(w.report.Healed, s.at-start-wait)
+		w.report.HealedTTLs = max(w.report.HealedTTLs, float64(s.at-start-wait)/float64(w.o.TTL))
 	}
 	// Failback waits for hold, twice at most: for this node's eligibility and for
 	// the peer's having been up.

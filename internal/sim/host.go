@@ -47,6 +47,7 @@ type host struct {
 	pending []lease.Effect
 	tx      *transaction
 	slow    bool // this batch is interrupted between any two steps
+	broken  bool // it is slow because its order is wrong: long stalls would hide what that does
 	waiting bool // an interruption is under way
 	rested  bool // an interruption is over, and the next step is due
 	rounds  int  // how often the policy has decided since the last input
@@ -192,8 +193,8 @@ func (h *host) collect() bool {
 		return false
 	}
 	h.m.Check()
-	broken := h.breakOrder(h.pending)
-	h.slow, h.rested = h.w.chance(h.w.stall) || broken, false
+	h.broken = h.breakOrder(h.pending)
+	h.slow, h.rested = h.w.chance(h.w.stall) || h.broken, false
 	return true
 }
 
@@ -256,13 +257,14 @@ func (h *host) act() {
 // or a system call took its time.
 func (h *host) interrupt() {
 	d := h.w.exp(h.w.o.TTL / 500)
-	if h.w.chance(0.2) {
+	if h.w.chance(0.2) && !h.broken {
 		d += h.w.below(h.w.stallMax)
 	}
 	h.waiting = true
 	life := h.life
 	h.w.quiet = max(h.w.quiet, h.w.now+d)
 	if !h.w.ended && h.w.chance(h.breakFatal()) {
+		h.breakDeath()
 		h.w.stop(h, false, h.w.chance(0.7))
 		return
 	}

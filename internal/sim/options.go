@@ -59,7 +59,7 @@ type Report struct {
 	Overlap     float64       // the longest of them, in ttl
 	Samples     int           // how often each group was looked at while faults happened
 	Owned       int           // how often it had an owner then
-	Healed      time.Duration // from the end of the faults until each group had its lasting owner
+	HealedTTLs  float64       // from the end of the faults, and of what the policy waits for, until each group had its lasting owner
 	Hash        uint64        // of everything that happened
 }
 
