@@ -112,10 +112,10 @@ func (w *world) checkEpoch(h *host, tx *transaction, k gate) {
 	case s.owner == h.i && tx.epoch == s.epoch && (tx.open == nil || tx.open.Cause == lease.CauseResume || tx.open.Cause == lease.CauseConfirmed):
 	case h.stale(k):
 		return // it goes on as before a pause that it knows nothing of
-	case h.staleUntil != 0:
-		// A machine whose clocks stood believes its lease to be valid, and says
-		// so: voters that have let a later one go may grant below it. Nobody
-		// else has the group then, but the epoch has gone back.
+	case h.froze == freezeOutside && h.mono() < h.staleUntil+lease.Instant(tokenLife(w.o.TTL)):
+		// A machine whose clocks all stood believes its lease to be valid, and
+		// says so: voters that have let a later one go may grant below it.
+		// Nobody else has the group then, but the epoch has gone back.
 		w.report.Revived++
 	case w.forgotten(s, h) || w.o.Break != None:
 	default:
