@@ -16,7 +16,7 @@ var breakages = []struct {
 	within  uint64
 	theme   []faultKind
 }{
-	{NoQuarantine, 400, nil},
+	{NoQuarantine, 200, []faultKind{cutOneWay, cutOneWay, isolateHost, resetMachine, resetMachine, restartAgent}},
 	{PromisesLost, 200, nil},
 	{RecordStale, 300, nil},
 	{PersistLate, 300, []faultKind{transferGroup, releaseGroup, cutOneWay}},
@@ -30,7 +30,7 @@ var breakages = []struct {
 	{NoGate, 100, nil},
 	{ShutIgnored, 50, nil},
 	{NoToken, 200, nil},
-	{TokenUncounted, 400, []faultKind{isolateHost, isolateHost, isolateHost, cutOneWay, cutOneWay, healNetwork}},
+	{TokenUncounted, 400, []faultKind{isolateHost, isolateHost, killAgent, healNetwork, healNetwork}},
 	{ExpiredRenewal, 300, nil},
 	{OldGrant, 200, nil},
 	{LiveHandout, 50, nil},
@@ -115,8 +115,9 @@ func mistaken(n uint64, mistake Breakage, kinds []faultKind) Options {
 	o.Faults = &Faults{Drop: 0.7, StallMax: 1, Fatal: 0.1}
 	o.Faults.follow(theme{kinds: kinds}, rng)
 	if mistake == TokenUncounted {
-		o.TTL = 100 * time.Millisecond // the token lives for two margins
-		o.Faults.Stall, o.Faults.StallMax, o.Faults.Drift, o.Faults.Fatal = 0.7, 0.25, 20_000, 0
+		o.TTL = 150 * time.Millisecond // the token lives for two margins
+		o.Chaos = 300 * o.TTL
+		o.Faults.Stall, o.Faults.StallMax, o.Faults.Drift, o.Faults.Fatal = 0.6, 0.2, 20_000, 0
 	}
 	if slices.Contains(kinds, slowPackets) {
 		o.Faults.Slow, o.Faults.SlowMax, o.Faults.Dup = 0.3, 3, 0.5

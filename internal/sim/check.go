@@ -108,10 +108,10 @@ func (w *world) countOwners(g int) {
 func (w *world) checkEpoch(h *host, tx *transaction, k gate) {
 	s := &w.groups[tx.g]
 	switch {
-	case s.owner < 0 || tx.epoch > s.epoch:
-	case s.owner == h.i && tx.epoch == s.epoch && (tx.open == nil || tx.open.Cause == lease.CauseResume || tx.open.Cause == lease.CauseConfirmed):
 	case h.stale(k):
 		return // it goes on as before a pause that it knows nothing of
+	case s.owner < 0 || tx.epoch > s.epoch:
+	case s.owner == h.i && tx.epoch == s.epoch && (tx.open == nil || tx.open.Cause == lease.CauseResume || tx.open.Cause == lease.CauseConfirmed):
 	case h.froze == freezeOutside && h.mono() < h.staleUntil+lease.Instant(tokenLife(w.o.TTL)):
 		// A machine whose clocks all stood believes its lease to be valid, and
 		// says so: voters that have let a later one go may grant below it.
