@@ -116,8 +116,7 @@ func mistaken(n uint64, mistake Breakage, kinds []faultKind) Options {
 	o.Faults.follow(theme{kinds: kinds}, rng)
 	if mistake == TokenUncounted {
 		o.TTL = 150 * time.Millisecond // the token lives for two margins
-		o.Chaos = 300 * o.TTL
-		o.Faults.Stall, o.Faults.StallMax, o.Faults.Drift, o.Faults.Fatal = 0.6, 0.2, 20_000, 0
+		o.Faults.Stall, o.Faults.StallMax, o.Faults.Drift, o.Faults.Fatal = 0.2, 0.05, 20_000, 0
 	}
 	if slices.Contains(kinds, slowPackets) {
 		o.Faults.Slow, o.Faults.SlowMax, o.Faults.Dup = 0.3, 3, 0.5

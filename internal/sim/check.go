@@ -47,6 +47,14 @@ func (w *world) checkOwner(h *host, g int) {
 	}
 }
 
+// checkDeadline holds the kernel's element against the lease that it stands for:
+// it ends no later, by the machine's own clock.
+func (w *world) checkDeadline(h *host, tx *transaction, k gate) {
+	if w.o.Break == None && !h.stale(k) && k.closes+h.clock.slept > tx.until {
+		w.fail(fmt.Errorf("invariant 2: the gate of %s for %s outlives its lease by %v", h.name, w.groupNames[tx.g], (k.closes + h.clock.slept).Sub(tx.until)))
+	}
+}
+
 // checkAlone is invariant 1. Two owners are excused where one of them goes on
 // from a pause in which its clocks stood, by a lease from before it: what is
 // left of it then bounds them, and is measured.

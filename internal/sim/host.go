@@ -260,6 +260,9 @@ func (h *host) interrupt() {
 	if h.w.chance(0.2) && !h.broken {
 		d += h.w.below(h.w.stallMax)
 	}
+	if h.w.o.Break == TokenUncounted && h.tx != nil && h.tx.stage == 2 {
+		d = h.w.below(tokenLife(h.w.o.TTL)) // the one moment at which it matters
+	}
 	h.waiting = true
 	life := h.life
 	h.w.quiet = max(h.w.quiet, h.w.now+d)

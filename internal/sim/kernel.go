@@ -91,7 +91,7 @@ func (h *host) commit(tx *transaction) {
 	mistake := w.o.Break
 	unguarded := mistake == NoToken || mistake == ExpiredRenewal && tx.open == nil
 	switch {
-	case tx.timeout <= 0, now >= tx.token && !unguarded:
+	case tx.timeout < jiffy, now >= tx.token && !unguarded:
 		h.refused(tx, "was stalled with")
 		return
 	case tx.open == nil && !h.live(tx.g) && mistake != ExpiredRenewal && mistake != ExpiredAlone:
@@ -104,6 +104,7 @@ func (h *host) commit(tx *transaction) {
 	} else {
 		w.note(h.i, "renews", tx.effect, -1)
 	}
+	w.checkDeadline(h, tx, k)
 	w.checkEpoch(h, tx, k)
 	h.gates[tx.g] = k
 	w.checkOwner(h, tx.g)

@@ -48,19 +48,19 @@ type Report struct {
 	Events      int
 	Datagrams   int // sent, including those that got lost
 	Faults      int
-	Opens       int           // gates opened
-	Moves       int           // of those, by another node than before
-	Switchovers int           // planned moves that were begun
-	Reloads     int           // voter lists loaded
-	Freezes     int           // whole machines that stood still
-	Refused     int           // gates that the kernel refused
-	Revived     int           // leases that a machine whose clocks stood brought back below a later epoch
-	Overlaps    int           // times that two machines owned a group, excused by clocks that stood
-	Overlap     float64       // the longest of them, in ttl
-	Samples     int           // how often each group was looked at while faults happened
-	Owned       int           // how often it had an owner then
-	HealedTTLs  float64       // from the end of the faults, and of what the policy waits for, until each group had its lasting owner
-	Hash        uint64        // of everything that happened
+	Opens       int     // gates opened
+	Moves       int     // of those, by another node than before
+	Switchovers int     // planned moves that were begun
+	Reloads     int     // voter lists loaded
+	Freezes     int     // whole machines that stood still
+	Refused     int     // gates that the kernel refused
+	Revived     int     // leases that a machine whose clocks stood brought back below a later epoch
+	Overlaps    int     // times that two machines owned a group, excused by clocks that stood
+	Overlap     float64 // the longest of them, in ttl
+	Samples     int     // how often each group was looked at while faults happened
+	Owned       int     // how often it had an owner then
+	HealedTTLs  float64 // from the end of the faults, and of what the policy waits for, until each group had its lasting owner
+	Hash        uint64  // of everything that happened
 }
 
 // drawOptions fills what is zero from the seed's randomness. It always draws
