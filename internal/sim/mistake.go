@@ -20,6 +20,7 @@ const (
 	TicketTwiceOnly Breakage = "a ticket is used twice, by its target alone"
 	TwoVotersAtOnce Breakage = "two voters change at once"
 	UngatedChange   Breakage = "the next voter list does not wait for the last one"
+	UngatedRemoved  Breakage = "the next voter list waits for its voters, and not for one just removed"
 	RefusalsUnread  Breakage = "refusals are not read"
 )
 

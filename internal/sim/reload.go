@@ -80,8 +80,10 @@ func (w *world) changeOne(voters, old []string) []string {
 	return voters
 }
 
-// mayChange is the rule of internal/agent: every voter, old and new, has
-// reported the generation in force before the next one is loaded.
+// mayChange is the rule of internal/agent: every node has reported the
+// generation in force before the next one is loaded. The voters alone are not
+// enough: one that was removed a step ago, and does not know it yet, still counts
+// by the list before that.
 func (h *host) mayChange() bool {
 	if h.w.o.Break == VisibleQuorum {
 		return false
@@ -89,8 +91,11 @@ func (h *host) mayChange() bool {
 	if h.w.o.Break == UngatedChange || h.w.o.Break == TwoVotersAtOnce {
 		return true
 	}
-	now := h.list()
-	for _, name := range slices.Concat(now.voters, h.w.lists[h.gen+1].voters) {
+	now, asked := h.list(), h.w.names
+	if h.w.o.Break == UngatedRemoved {
+		asked = slices.Concat(now.voters, h.w.lists[h.gen+1].voters)
+	}
+	for _, name := range asked {
 		if o := h.w.host(name); o != h && (h.peers[o.i].news == nil || h.peers[o.i].news.generation < now.generation) {
 			return false
 		}
