@@ -11,8 +11,8 @@
 // duplicates, reorders and cuts, in one direction or between two nodes that both
 // still reach a third; processes that stall in the middle of a batch of effects
 // or of a transaction with the kernel; machines that stand still; crashes,
-// restarts with and without memory; voter lists that change one node at a time;
-// and the kernel's gate. Every message passes through lease.Encode and
+// restarts with and without memory; voter lists that change one node at a time,
+// by reload or restart, gated as internal/agent gates a reload; and the kernel's gate. Every message passes through lease.Encode and
 // lease.Decode.
 //
 // One number decides everything: the shape of the cluster, the faults, every
