@@ -40,6 +40,7 @@ var breakages = []struct {
 	{TwoVotersAtOnce, 400, []faultKind{changeVoters, changeVoters, changeVoters, changeVoters, splitHosts, isolateHost, cutBothWays}},
 	{UngatedChange, 600, []faultKind{changeVoters, changeVoters, changeVoters, changeVoters, splitHosts, isolateHost, cutBothWays}},
 	{UngatedRemoved, 600, []faultKind{changeVoters, changeVoters, changeVoters, changeVoters, isolateHost, cutBothWays, freezeMachine}},
+	{UngatedRestart, 300, []faultKind{changeVoters, changeVoters, changeVoters, changeVoters, isolateHost, cutBothWays, freezeMachine}},
 	{ClocksExcused, 100, []faultKind{pauseMachine, suspendMachine}},
 }
 
@@ -110,11 +111,11 @@ func mistaken(n uint64, mistake Breakage, kinds []faultKind) Options {
 	}
 	rng := rand.New(rand.NewPCG(n, 1))
 	o.Nodes, o.Voters = 3, 3 // two quorums share one voter: the smallest slip shows
-	if mistake == TwoVotersAtOnce || mistake == UngatedChange || mistake == UngatedRemoved {
-		o.Nodes = 5 // 3 voters of 5 nodes to begin with, or 5
-		if mistake == UngatedRemoved {
-			o.Voters = 5
-		}
+	switch mistake {
+	case TwoVotersAtOnce, UngatedChange:
+		o.Nodes = 5
+	case UngatedRemoved, UngatedRestart:
+		o.Nodes, o.Voters = 5, 5 // so that two can be removed
 	}
 	o.Faults = &Faults{Drop: 0.7, StallMax: 1, Fatal: 0.1}
 	o.Faults.follow(theme{kinds: kinds}, rng)

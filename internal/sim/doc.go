@@ -99,6 +99,11 @@
 //	a boot resumes a complete record       promises are in it, and the voters        the record on the disk is
 //	                                       confirm                                   some writes old
 //
+// One of the mistakes is not made good by the agent itself: a restart takes the
+// next voter list over without asking who has the last one (UngatedRestart),
+// where a reload asks. The world restarts an agent with a new list only when a
+// reload would have been let through, as a person must.
+//
 // # Two machines and a witness
 //
 // Two owners at once are possible there when the wire between the two machines

@@ -21,6 +21,7 @@ const (
 	TwoVotersAtOnce Breakage = "two voters change at once"
 	UngatedChange   Breakage = "the next voter list does not wait for the last one"
 	UngatedRemoved  Breakage = "the next voter list waits for its voters, and not for one just removed"
+	UngatedRestart  Breakage = "a restart takes the next voter list without asking who has the last one"
 	RefusalsUnread  Breakage = "refusals are not read"
 )
 

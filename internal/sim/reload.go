@@ -123,7 +123,7 @@ func (h *host) reload() any {
 // restartWith loads the next list by restarting the agent. The person has looked
 // at `hbagent status`, which is the same as what the agent looks at.
 func (w *world) restartWith(h *host) {
-	if h.m == nil || h.frozen || h.gen == len(w.lists)-1 || !h.mayChange() {
+	if h.m == nil || h.frozen || h.gen == len(w.lists)-1 || w.o.Break != UngatedRestart && !h.mayChange() {
 		return
 	}
 	w.stop(h, false, true)
