@@ -84,6 +84,25 @@ func TestReleaseOfAnEarlierRun(t *testing.T) {
 	}
 }
 
+// b asked at 2020 in vain, gave that up for a ticket, and holds 2016. A voter that
+// has restarted knows no sequences: to it, b's old question looks like a newer
+// lease of its own holder. If it granted that, b's old release would follow and
+// free a promise that b counts on (docs/decisions/0009).
+func TestOldQuestionOfItsOwnHolder(t *testing.T) {
+	l := newLone(t, nil)
+	l.Effects()
+	as := func(counter uint64) func(*Message) { return func(m *Message) { m.Seq = Seq{8, counter} } }
+	l.Step(l.time(), Message{Cluster: "shop", From: "b", RunID: 'b', Generation: 5, Voters: ListHash([]string{"a", "b", "v"}), TTL: time.Second, Seq: Seq{8, 12}, Entries: []Entry{request("web", 2016)}})
+	n := restarted(t, l, lastRecord(l.Effects()))
+	if a := n.say("b", request("web", 2020), as(10)); len(a) != 1 || a[0].Kind != KindRefuse {
+		t.Errorf("the old question is answered by %v, want a refusal", a)
+	}
+	n.say("b", Entry{Group: "web", Kind: KindRelease, Epoch: 2020}, as(11))
+	if got := n.holderOf("web"); got != "b" {
+		t.Errorf("after the old release the holder is %q, want b", got)
+	}
+}
+
 // The ticket by which a lease was won arrives again after its winner has
 // restarted and given the lease up.
 func TestTicketAfterRestart(t *testing.T) {
