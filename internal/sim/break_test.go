@@ -77,7 +77,7 @@ var harmless = []struct {
 func TestHarmless(t *testing.T) {
 	for _, tt := range harmless {
 		t.Run(string(tt.mistake), func(t *testing.T) {
-			const seeds = 100
+			const seeds = 60
 			if n, found := firstFound(t, tt.mistake, seeds, tt.theme); found != "" {
 				t.Errorf("seed %d: %s", n, found)
 			}

@@ -120,6 +120,40 @@ func TestTicketAfterRestart(t *testing.T) {
 	}
 }
 
+// A ticket is declined, and the release that says so is repeated. The node then
+// becomes eligible and asks by itself: at another epoch, or its own repeated
+// release would free the lease that it wins, under its feet.
+func TestEpochOfADeclinedTicket(t *testing.T) {
+	l := newLone(t, nil)
+	l.say("a", Entry{
+		Group: "web", Kind: KindTicket, Epoch: 999, To: "v", ToRun: 99, ToEpoch: 1000, Ticket: Ticket{From: "a", RunID: 'a', Epoch: 999},
+	}, nil)
+	l.SetEligible(l.time(), "web", true, 0)
+	l.Tick(l.time())
+	if v, _ := l.Group(l.now, "web"); v.Phase != "acquiring" || v.Epoch <= 1000 {
+		t.Errorf("the group is %v with epoch %d, want acquiring above 1000", v.Phase, v.Epoch)
+	}
+}
+
+// An acquisition at 1020 is given up for a ticket at 1016, and that is given up,
+// too: the next one is above both.
+func TestEpochsOfOneRunGrow(t *testing.T) {
+	l := newLone(t, func(c *Config) { c.Node, c.Voters = "c", []string{"a", "b", "v"} }) // without a vote: it has only its own memory
+	l.Machine.groups["web"].highest = 1019
+	l.SetEligible(l.time(), "web", true, 0)
+	l.Tick(l.time())
+	l.say("a", Entry{
+		Group: "web", Kind: KindTicket, Epoch: 1015, To: "c", ToRun: 99, ToEpoch: 1016, Ticket: Ticket{From: "a", RunID: 'a', Epoch: 1015},
+	}, nil)
+	l.SetEligible(l.time(), "web", false, 0)
+	l.SetEligible(l.time(), "web", true, 0)
+	l.now = l.now.Add(3 * time.Second)
+	l.Tick(l.time())
+	if v, _ := l.Group(l.now, "web"); v.Phase != "acquiring" || v.Epoch <= 1020 {
+		t.Errorf("the group is %v with epoch %d, want acquiring above 1020", v.Phase, v.Epoch)
+	}
+}
+
 // Tickets that are declined cost a release each; a peer that sends them without
 // end must not fill the memory, nor bring the machine down.
 func TestTicketsWithoutEnd(t *testing.T) {
