@@ -13,5 +13,6 @@ fi
 # The end-to-end tests measure what a client sees: alone on the machine.
 mapfile -t fast < <(go list ./... | grep -v /internal/e2e)
 go test $race "${fast[@]}"
+scripts/model.sh short
 scripts/test-install.sh
 go test -count=1 -timeout 15m ./internal/e2e
