@@ -33,6 +33,9 @@
 #ifdef LOST_AFTER		/* one kind of run only: a boot once that epoch is established, */
 #define BOOTWHEN (established == LOST_AFTER && phase[1] == IDLE)
 #define RESTARTWHEN (boots == 0)	/* and a restart after it */
+#elif defined(FORGET_AFTER)	/* no time passes, and a restart once the target of a transfer has the lease */
+#define BOOTWHEN true
+#define RESTARTWHEN (made == TRANSFERS && phase[1] == HOLDING)
 #else
 #define BOOTWHEN true
 #define RESTARTWHEN true
@@ -362,11 +365,13 @@ inline leave(n) {
 	phase[n] = IDLE; asking[n] = 0; ticket[n] = 0; record[n] = 0;
 	valid[3*n] = 0; valid[3*n+1] = 0; valid[3*n+2] = 0;
 	floor(n);
+#ifndef FIX_ASKED
 	/* of an idle node's epoch only what its own voter does not know matters */
 	if
 	:: epoch[n] <= highest[n] -> epoch[n] = 0
 	:: else
 	fi
+#endif
 }
 
 /* invariant 3, wherever a release or a transfer leaves */
@@ -462,10 +467,12 @@ inline handover(n, e, a, b) {
 	LETGO(n);
 	epoch[n] = e;		/* group.highest */
 	transfer(n, n, runid[n], inc[n], j, made, TTL);
+#ifndef FIX_ASKED
 	if
 	:: epoch[n] <= highest[n] -> epoch[n] = 0
 	:: else
 	fi;
+#endif
 	if :: a -> push(n, OTHER(n), DATAGRAM(TRANSFER, 0, j, 0, made, runid[n], inc[n])) :: else fi;
 	if :: b -> push(n, 2, DATAGRAM(TRANSFER, 0, j, 0, made, runid[n], inc[n])) :: else fi
 }
@@ -473,6 +480,9 @@ inline handover(n, e, a, b) {
 /* A ticket that was made may arrive at any time, and again and again. */
 #ifdef BUG_TICKET_TWICE
 #define MAYTAKE(n, t) (t <= made && tfrom[t-1] == OTHER(n) && ttorun[t-1] == runid[n] && !LAPSED(n))
+#elif defined(FIX_ASKED)
+/* not for an epoch that this run of the agent has asked for itself */
+#define MAYTAKE(n, t) (t <= made && tfrom[t-1] == OTHER(n) && ttorun[t-1] == runid[n] && ttoepoch[t-1] > used[n] && ttoepoch[t-1] > epoch[n] && phase[n] == IDLE)
 #else
 #define MAYTAKE(n, t) (t <= made && tfrom[t-1] == OTHER(n) && ttorun[t-1] == runid[n] && ttoepoch[t-1] > used[n] && phase[n] == IDLE)
 #endif
@@ -586,9 +596,9 @@ inline boot(n, ttl) {
 #if TRANSFERS == 0
 #define DEADOTHER(n, v) (KIND(msg) != REQUEST && NOTHERE(n, v))
 #elif TRANSFERS == 1
-#define DEADOTHER(n, v) (KIND(msg) != REQUEST && NOTHERE(n, v) && (made == 0 || EPOCH(msg) != ttoepoch[0]))
+#define DEADOTHER(n, v) (KIND(msg) != REQUEST && NOTHERE(n, v) && made == 1 && EPOCH(msg) != ttoepoch[0])
 #else
-#define DEADOTHER(n, v) (KIND(msg) != REQUEST && NOTHERE(n, v) && (made == 0 || EPOCH(msg) != ttoepoch[0]) && (made < 2 || EPOCH(msg) != ttoepoch[1]))
+#define DEADOTHER(n, v) (KIND(msg) != REQUEST && NOTHERE(n, v) && made == 2 && EPOCH(msg) != ttoepoch[0] && EPOCH(msg) != ttoepoch[1])
 #endif
 inline sweep() {
 	i = 0;
@@ -748,7 +758,9 @@ active proctype world() {
 	STEP(boots > 0 && BOOTWHEN, bootvoter(2, TTL))
 #endif
 #endif
+#ifndef FORGET_AFTER
 	STEP(true, tick())
+#endif
 	fi;
 	d_step { sweep(); check(); skip }
 	} od
