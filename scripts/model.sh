@@ -43,7 +43,7 @@ holds() {
   search "$@"
   if ! grep -q 'errors: 0$' out || grep -qE 'max search depth too small|out of memory|Search not completed' out; then
     cat out >&2
-    [ -e lease.pml.trail ] && spin -t "$@" "$model" >&2
+    [ -e lease.pml.trail ] && spin -t -k lease.pml.trail "$@" "$model" >&2
     echo "model: $name does not hold: $*" >&2
     exit 1
   fi
@@ -119,12 +119,11 @@ exhaustive() {
   holds plain -DSLOTS=1 -DMAXEPOCH=3
   holds drift -DSLOTS=1 -DMAXEPOCH=3 -DDRIFT
   holds reorder -DSLOTS=2 -DMAXEPOCH=2
-  holds ttl4 -DSLOTS=1 -DMAXEPOCH=2 -DTTL=4 -DDRIFT
   holds paused -DSLOTS=1 -DMAXEPOCH=3 -DPAUSES=1
-  holds restart -DSLOTS=1 -DMAXEPOCH=2 -DRESTARTS=1 -DDRIFT
+  holds restart -DSLOTS=1 -DMAXEPOCH=2 -DRESTARTS=1
   holds restarts -DSLOTS=1 -DMAXEPOCH=2 -DRESTARTS=2
-  holds boot -DSLOTS=1 -DMAXEPOCH=2 -DBOOTS=1 -DDRIFT
-  holds transfer -DSLOTS=1 -DMAXEPOCH=3 -DTRANSFERS=1
+  holds boot -DSLOTS=1 -DMAXEPOCH=2 -DBOOTS=1
+  holds transfer -DSLOTS=1 -DMAXEPOCH=2 -DTRANSFERS=1 -DDRIFT
   holds handrestart -DSLOTS=1 -DMAXEPOCH=2 -DTRANSFERS=1 -DRESTARTS=1
   holds handboot -DSLOTS=1 -DMAXEPOCH=2 -DTRANSFERS=1 -DBOOTS=1
 }

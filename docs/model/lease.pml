@@ -481,7 +481,8 @@ inline handover(n, e, a, b) {
 #ifdef BUG_TICKET_TWICE
 #define MAYTAKE(n, t) (t <= made && tfrom[t-1] == OTHER(n) && ttorun[t-1] == runid[n] && !LAPSED(n))
 #elif defined(FIX_ASKED)
-/* not for an epoch that this run of the agent has asked for itself */
+/* not for an epoch that this run of the agent has asked for or declined: what
+ * it released once it never asks for again */
 #define MAYTAKE(n, t) (t <= made && tfrom[t-1] == OTHER(n) && ttorun[t-1] == runid[n] && ttoepoch[t-1] > used[n] && ttoepoch[t-1] > epoch[n] && phase[n] == IDLE)
 #else
 #define MAYTAKE(n, t) (t <= made && tfrom[t-1] == OTHER(n) && ttorun[t-1] == runid[n] && ttoepoch[t-1] > used[n] && phase[n] == IDLE)
@@ -495,6 +496,9 @@ inline takeover(n, t) {
 
 inline decline(n, t, a, b) {
 	used[n] = ttoepoch[t-1];
+#ifdef FIX_ASKED
+	epoch[n] = MAX(epoch[n], ttoepoch[t-1]);
+#endif
 	LETGO(n);
 	release(n, n, runid[n], inc[n], ttoepoch[t-1]);
 	j = ttoepoch[t-1];
