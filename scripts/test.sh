@@ -15,5 +15,6 @@ fi
 mapfile -t fast < <(go list ./... | grep -v -e /internal/e2e -e /internal/sim)
 go test $race "${fast[@]}"
 go test ./internal/sim
+scripts/model.sh short
 scripts/test-install.sh
 go test -count=1 -timeout 15m ./internal/e2e
