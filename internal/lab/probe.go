@@ -189,7 +189,7 @@ type Tally struct {
 // Tally counts the questions that were sent within [from, to].
 func (p *HTTPProbe) Tally(from, to time.Time) Tally {
 	var t Tally
-	for _, a := range p.seen.all() {
+	for _, a := range p.seen.between(from, time.Now()) { // they are recorded by their end
 		switch {
 		case a.Sent.Before(from) || a.Sent.After(to):
 			continue
