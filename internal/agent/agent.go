@@ -146,9 +146,13 @@ func (a *agent) connect(cfg *config.Config, keys [][]byte, record *lease.Record)
 		return err
 	}
 	a.loop.net = a.net
+	gate, role, err := newGate(cfg, a.log)
+	if err != nil {
+		return err
+	}
 	a.vip, err = vip.New(vip.Options{
 		Groups: vipGroups(cfg, node), RunDir: a.opts.RunDir, Keep: resumes(record), Logger: a.log,
-		Lifetime: vip.Backstop, Events: a.vipEvent,
+		Gate: gate, Lifetime: role, Events: a.vipEvent,
 	})
 	if err != nil {
 		return err

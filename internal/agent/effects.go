@@ -24,11 +24,17 @@ func (l *loop) carryOut() {
 			l.openPending()
 			return
 		}
-		for _, e := range effects {
-			if err := l.effect(e); err != nil {
+		for len(effects) > 0 {
+			if n := renewals(effects); n > 0 {
+				l.renew(effects[:n])
+				effects = effects[n:]
+				continue
+			}
+			if err := l.effect(effects[0]); err != nil {
 				l.fatal = err
 				return
 			}
+			effects = effects[1:]
 		}
 	}
 }
@@ -45,8 +51,6 @@ func (l *loop) effect(e lease.Effect) error {
 		}
 	case lease.Open:
 		l.open(e)
-	case lease.Renew:
-		l.renew(e)
 	case lease.Send:
 		for _, datagram := range lease.Encode(e.Message) {
 			if err := l.net.SendLease(e.To, datagram); err != nil {
@@ -129,7 +133,7 @@ func (l *loop) openNow(g *groupRun, e lease.Open) {
 	}
 	if err := l.addrs.Open(e.Group, time.Duration(e.Until)); err != nil {
 		l.log.Error("cannot open the group", "group", e.Group, "error", err)
-		if late := errors.Is(err, vip.ErrDeadline) || errors.Is(err, vip.ErrStalled); late && time.Since(g.lateAt) > openRetry {
+		if tooLate(err) && time.Since(g.lateAt) > openRetry {
 			// This machine stood still on the way: nothing is wrong with it
 			// now, so the voters are asked again. Twice in a row is a fault.
 			g.lateAt = time.Now()
@@ -170,23 +174,67 @@ func causeOf(e lease.Open, last string) (Cause, string) {
 	return CauseStart, "nobody had it"
 }
 
-func (l *loop) renew(e lease.Renew) {
-	g := l.groups[e.Group]
-	if g.pending != nil {
-		g.pending.effect.Until = e.Until
+// renewals counts the renewals at the beginning of effects. They are carried out
+// together: in the kernel a hundred cost about what one does.
+func renewals(effects []lease.Effect) int {
+	for i, e := range effects {
+		if _, ok := e.(lease.Renew); !ok {
+			return i
+		}
+	}
+	return len(effects)
+}
+
+func (l *loop) renew(effects []lease.Effect) {
+	deadlines := make(map[string]time.Duration, len(effects))
+	for _, e := range effects {
+		e := e.(lease.Renew)
+		if g := l.groups[e.Group]; g.pending != nil {
+			g.pending.effect.Until = e.Until
+			continue
+		}
+		deadlines[e.Group] = time.Duration(e.Until)
+	}
+	if len(deadlines) == 0 {
 		return
 	}
-	if err := l.addrs.Renew(e.Group, time.Duration(e.Until)); err != nil {
-		l.log.Error("cannot renew the group in the kernel", "group", e.Group, "error", err)
-		// Opening again is the cure for whatever has gone missing; where that
-		// fails too, openNow gives the group up.
-		l.openNow(g, lease.Open{Group: e.Group, Epoch: e.Epoch, Until: e.Until, Cause: lease.CauseConfirmed})
+	failed := l.addrs.RenewAll(deadlines)
+	for _, e := range effects {
+		e := e.(lease.Renew)
+		if _, asked := deadlines[e.Group]; !asked {
+			continue
+		}
+		if err := failed[e.Group]; err != nil {
+			l.renewFailed(e, err)
+			continue
+		}
+		// Every grant that is counted was asked for at until - ttl + margin or
+		// later: a claim before that has been answered by a majority since.
+		g := l.groups[e.Group]
+		asked := time.Duration(e.Until) - l.ttl
+		if g.claimedAt != 0 && asked > g.claimedAt {
+			g.claimedAt = 0
+			l.addrs.Defend(e.Group)
+		}
 	}
-	// Every grant that is counted was asked for at until - ttl + margin or
-	// later: a claim before that has been answered by a majority since.
-	asked := time.Duration(e.Until) - l.ttl
-	if g.claimedAt != 0 && asked > g.claimedAt {
-		g.claimedAt = 0
-		l.addrs.Defend(e.Group)
+}
+
+// renewFailed is called when the kernel did not take a renewal. Where that was
+// too late (the gate had shut by itself: this machine stood still), the voters
+// are asked before anything is opened. Opening again is the cure for whatever
+// else has gone missing; where that fails too, openNow gives the group up.
+func (l *loop) renewFailed(e lease.Renew, err error) {
+	l.log.Error("cannot renew the group in the kernel", "group", e.Group, "error", err)
+	if tooLate(err) || errors.Is(err, vip.ErrNotOpen) {
+		l.history.add(control.Event{Group: e.Group, Kind: kindAddress, Epoch: uint64(e.Epoch), Reason: "gate shut by itself", Detail: err.Error()})
+		l.machine.Confirm(l.now(), e.Group)
+		return
 	}
+	l.openNow(l.groups[e.Group], lease.Open{Group: e.Group, Epoch: e.Epoch, Until: e.Until, Cause: lease.CauseConfirmed})
+}
+
+// tooLate tells whether the kernel was asked too late: this machine stood still,
+// and nothing else is wrong with it.
+func tooLate(err error) bool {
+	return errors.Is(err, vip.ErrDeadline) || errors.Is(err, vip.ErrStalled) || errors.Is(err, vip.ErrGateExpired)
 }

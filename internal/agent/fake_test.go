@@ -82,7 +82,8 @@ type fakeAddresses struct {
 	mu       sync.Mutex
 	calls    []string
 	openErr  error
-	lateOnce bool // the next Open comes too late for its lease
+	renewErr error // of the next renewal
+	lateOnce bool  // the next Open comes too late for its lease
 	openTook time.Duration
 	shutErr  error
 	squatter net.HardwareAddr // answers probes
@@ -118,8 +119,21 @@ func (f *fakeAddresses) Open(group string, deadline time.Duration) error {
 	return f.hold(group, deadline)
 }
 
-func (f *fakeAddresses) Renew(group string, deadline time.Duration) error {
-	return f.hold(group, deadline)
+func (f *fakeAddresses) RenewAll(deadlines map[string]time.Duration) map[string]error {
+	failed := make(map[string]error)
+	for group, deadline := range deadlines {
+		f.mu.Lock()
+		err := f.renewErr
+		f.renewErr = nil
+		f.mu.Unlock()
+		if err == nil {
+			err = f.hold(group, deadline)
+		}
+		if err != nil {
+			failed[group] = err
+		}
+	}
+	return failed
 }
 
 func (f *fakeAddresses) hold(group string, deadline time.Duration) error {

@@ -36,7 +36,7 @@ const (
 // CLOCK_BOOTTIME.
 type addresses interface {
 	Open(group string, deadline time.Duration) error
-	Renew(group string, deadline time.Duration) error
+	RenewAll(deadlines map[string]time.Duration) map[string]error
 	Shut(group, reason string) error
 	Reannounce(group string)
 	Defend(group string)

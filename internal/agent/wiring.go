@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -62,6 +63,19 @@ func vipGroups(cfg *config.Config, node string) []vip.Group {
 		}
 	}
 	return out
+}
+
+// newGate is what ends a lease in the kernel, and what the lifetimes of addresses
+// are for beside it.
+func newGate(cfg *config.Config, log *slog.Logger) (vip.Gate, vip.LifetimeRole, error) {
+	if cfg.Lease.Gate == config.GateAddress {
+		return vip.AddressGate{}, vip.Sole, nil
+	}
+	gate, err := vip.NewGate(vip.GateOptions{TTL: cfg.Lease.TTL, Logger: log})
+	if err != nil {
+		return nil, 0, err
+	}
+	return gate, vip.Backstop, nil
 }
 
 func checkSpecs(cfg *config.Config, node string) []checks.Spec {

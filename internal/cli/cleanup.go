@@ -24,8 +24,9 @@ func (a *app) cleanup() *cobra.Command {
 		Use:   "cleanup",
 		Short: "Remove what a dead agent left on this machine",
 		Long: `Removes every address that the run directory records as added by an agent, and
-nothing else. hbagent.service runs it after each stop; then it spares the groups
-that the agent may resume when it is started again within their lease.
+the nftables tables named hbagent, and nothing else. hbagent.service runs it after
+each stop; then it spares the groups that the agent may resume when it is started
+again within their lease.
 
 Exit codes: 0 nothing is left, 1 failed or an agent is running, 2 wrong usage.`,
 		Args: cobra.NoArgs,
@@ -58,7 +59,7 @@ func (a *app) runCleanup(force bool) error {
 	}
 	removed, err := a.neighbors.cleanup(a.runDir, func(group string) bool { return slices.Contains(spared, group) })
 	for _, r := range removed {
-		fmt.Fprintf(a.stdout, "removed %s from %s (group %s)\n", r.Addr, r.Interface, r.Group)
+		fmt.Fprintf(a.stdout, "removed %s\n", r)
 	}
 	for _, group := range spared {
 		fmt.Fprintf(a.stderr, "spared %s: the agent may resume it\n", group)

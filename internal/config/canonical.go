@@ -36,6 +36,7 @@ func canonical(c *Config) []entry {
 	put("ttl", c.Lease.TTL)
 	put("generation", c.Lease.Generation)
 	put("witness", c.Lease.Witness)
+	put("gate", c.Lease.Gate)
 
 	section = "node"
 	for _, n := range c.Nodes {

@@ -20,6 +20,14 @@ const (
 	HandoverDrain = "drain"
 )
 
+// Gates: what ends a lease on an address when nobody renews it.
+const (
+	// GateNFT: rules of nf_tables, on time to some milliseconds.
+	GateNFT = "nft"
+	// GateAddress: the lifetime of the address, in whole seconds.
+	GateAddress = "address"
+)
+
 // Config is a validated configuration. It is immutable: its slices and maps are
 // shared by everyone who reads it, and nobody may write to them.
 type Config struct {
@@ -46,6 +54,7 @@ type Lease struct {
 	TTL        time.Duration
 	Generation uint64     // of the list of voters; at least 1
 	Witness    netip.Addr // invalid if there is none; only with exactly two voters
+	Gate       string     // GateNFT or GateAddress
 }
 
 // Node is a [[node]] table: one machine with an agent.

@@ -46,7 +46,7 @@ func TestExample(t *testing.T) {
 		File:    "test.toml",
 		Hash:    cfg.Hash,
 		Cluster: Cluster{Name: "shop", KeyFile: "/etc/hbagent/gossip.key", Port: 7946},
-		Lease:   Lease{TTL: time.Second, Generation: 1},
+		Lease:   Lease{TTL: time.Second, Generation: 1, Gate: GateNFT},
 		Nodes: []Node{
 			{Name: "web1", Address: netip.MustParseAddr("10.0.0.11"), Voter: true},
 			{Name: "web2", Address: netip.MustParseAddr("10.0.0.12"), Voter: true},

@@ -49,8 +49,8 @@ func (c Change) NeedsRestart(self string) bool {
 		return true
 	case "lease":
 		// The rule by which a majority is counted, and how long a promise is, cannot
-		// change below a lease that is being held.
-		return c.Key == "ttl" || c.Key == "witness"
+		// change below a lease that is being held; nor can what ends it in the kernel.
+		return c.Key == "ttl" || c.Key == "witness" || c.Key == "gate"
 	case "node":
 		// The sockets and the list of peers are made at the start.
 		return c.Added || c.Removed || c.Key == "address"

@@ -86,6 +86,7 @@ type rawLease struct {
 	TTL        setting[time.Duration] `toml:"ttl"`
 	Generation setting[int64]         `toml:"generation"`
 	Witness    setting[string]        `toml:"witness"`
+	Gate       setting[string]        `toml:"gate"`
 }
 
 type rawNode struct {

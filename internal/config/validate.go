@@ -28,6 +28,9 @@ const (
 	defaultPort       = 7946
 	defaultTTL        = time.Second
 	defaultGeneration = 1
+
+	// minAddressTTL is vip.MinSoleTTL: the shortest lease that the lifetime of an address can end on time.
+	minAddressTTL = 5 * time.Second
 )
 
 var goodName = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]*$`)
@@ -103,6 +106,7 @@ func (v *validator) lease(raw *rawLease) {
 	l := &v.cfg.Lease
 	l.TTL = v.duration("ttl", &raw.TTL, defaultTTL, minTTL, maxTTL)
 	l.Generation = uint64(v.number("generation", &raw.Generation, defaultGeneration, 1, 1<<53))
+	l.Gate = v.gate(raw, l.TTL)
 	voters := len(v.cfg.Voters())
 	if raw.Witness.given() {
 		l.Witness, _ = v.address("witness", &raw.Witness)
@@ -135,6 +139,27 @@ func (v *validator) lease(raw *rawLease) {
 		v.warn(at, fmt.Sprintf("%d voters survive the loss of %d, no more than %d voters do", voters, (voters-1)/2, voters-1),
 			"write voter = false at one node, or add one")
 	}
+}
+
+// gate is what ends a lease in the kernel; the lifetimes of addresses alone can end only long ones.
+func (v *validator) gate(raw *rawLease, ttl time.Duration) string {
+	gate := raw.Gate.or(GateNFT)
+	switch {
+	case gate == GateAddress && ttl < minAddressTTL && raw.TTL.written():
+		v.clash(raw.Gate.at, fmt.Sprintf("gate = \"address\" cannot end a lease of %s on time", quote(shortDuration(ttl))),
+			`write ttl = "5s" or more, or gate = "nft"`, raw.TTL.at, "the lease")
+	case gate == GateAddress && ttl < minAddressTTL:
+		v.refuse(raw.Gate.at, fmt.Sprintf("gate = \"address\" cannot end a lease of %s, the default ttl, on time", quote(shortDuration(ttl))),
+			`write ttl = "5s" or more below [lease], or gate = "nft"`)
+	case gate != GateNFT && gate != GateAddress:
+		hint := `write gate = "nft" or "address"`
+		if near, ok := suggest(gate, []string{GateNFT, GateAddress}); ok {
+			hint = "did you mean " + quote(near) + "?"
+		}
+		v.refuse(raw.Gate.at, "unknown gate "+quote(gate), hint)
+		return GateNFT
+	}
+	return gate
 }
 
 func (v *validator) allNodes() {

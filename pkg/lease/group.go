@@ -255,6 +255,7 @@ func (m *Machine) decide(now Time, g *group) {
 	if result == voteWon {
 		g.round.open = false
 	}
+	was := g.until
 	g.until = max(g.until, m.validity(g))
 	blocking := len(m.voters) - m.quorum + 1
 	switch g.phase {
@@ -264,7 +265,9 @@ func (m *Machine) decide(now Time, g *group) {
 			m.lose(now, g, ReasonRefused)
 			return
 		}
-		m.out.renew(Renew{Group: g.name, Epoch: g.epoch, Until: g.until})
+		if g.until > was { // the answers beyond the majority rarely say more
+			m.out.renew(Renew{Group: g.name, Epoch: g.epoch, Until: g.until})
+		}
 	case phaseConfirming:
 		if superseded >= blocking {
 			m.lose(now, g, ReasonRefused)

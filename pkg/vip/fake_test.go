@@ -3,6 +3,7 @@ package vip
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -229,8 +230,22 @@ func (g *fakeGate) note(method, group string) error {
 	return g.fail[method]
 }
 
-func (g *fakeGate) Open(group string, _ time.Duration) error  { return g.note("open", group) }
-func (g *fakeGate) Renew(group string, _ time.Duration) error { return g.note("renew", group) }
-func (g *fakeGate) Shut(group string) error                   { return g.note("shut", group) }
-func (g *fakeGate) Close() error                              { return nil }
-func (g *fakeGate) SetGroups([]Group) error                   { g.k.note("gate groups"); return nil }
+func (g *fakeGate) Open(group string, _ time.Duration) error { return g.note("open", group) }
+func (g *fakeGate) Shut(group string) error                  { return g.note("shut", group) }
+func (g *fakeGate) Close() error                             { return nil }
+func (g *fakeGate) String() string                           { return "fake" }
+
+func (g *fakeGate) Renew(deadlines map[string]time.Duration) map[string]error {
+	failed := make(map[string]error)
+	for _, group := range slices.Sorted(maps.Keys(deadlines)) {
+		if err := g.note("renew", group); err != nil {
+			failed[group] = err
+		}
+	}
+	return failed
+}
+
+func (g *fakeGate) SetGroups([]Group, func(string) bool) error {
+	g.k.note("gate groups")
+	return g.fail["groups"]
+}

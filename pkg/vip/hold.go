@@ -28,6 +28,8 @@ type hold struct {
 	iface string
 	index int // where the addresses are; another number once the interface was made anew
 	addrs []netip.Addr
+	// away: the addresses were deleted because the gate was lost; they come back behind a new one.
+	away bool
 }
 
 // dropReason says why an announcement was not sent.
@@ -153,7 +155,7 @@ func (h *hold) put(k kernel, role LifetimeRole, now func() time.Duration, a neti
 	for range putTries {
 		before := now()
 		deadline, alive := h.until(before)
-		if !alive || !slices.Contains(h.addrs, a) {
+		if !alive || h.away || !slices.Contains(h.addrs, a) {
 			return ErrNotOpen
 		}
 		valid, err := role.seconds(deadline - before)

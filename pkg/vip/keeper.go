@@ -18,6 +18,8 @@ const (
 	// resubscribeAfter is the pause before a broken change feed is opened again, lest a storm of changes
 	// that breaks it each time takes the whole processor.
 	resubscribeAfter = 100 * time.Millisecond
+	// verifyEvery is how often the gate is looked at when nobody has reported anything.
+	verifyEvery = time.Second
 )
 
 // keeper is the task that holds the kernel to what was agreed: it puts back what others take away, refreshes
@@ -29,13 +31,15 @@ type keeper struct {
 
 	mu      sync.Mutex
 	compare bool            // list and compare everything
+	verify  bool            // see whether the gate stands
 	down    map[string]bool // configured interfaces that were seen down since the last look
 	refresh map[*hold]bool  // lifetimes to renew
 
 	// Owned by the task.
-	links   map[string]link
-	limiter limiter
-	retryAt time.Duration // 0: nothing failed
+	links    map[string]link
+	limiter  limiter
+	retryAt  time.Duration // 0: nothing failed
+	verifyAt time.Duration // when the gate is looked at again, whatever was reported
 }
 
 func newKeeper(m *Manager) *keeper {
@@ -59,6 +63,14 @@ func (k *keeper) first(links []link, groups []Group) {
 func (k *keeper) poke() {
 	k.mu.Lock()
 	k.compare = true
+	k.mu.Unlock()
+	k.signal()
+}
+
+// pokeGate makes the task look at the gate. Any goroutine.
+func (k *keeper) pokeGate() {
+	k.mu.Lock()
+	k.verify = true
 	k.mu.Unlock()
 	k.signal()
 }
@@ -135,10 +147,16 @@ func (k *keeper) run(ctx context.Context) {
 // step does whatever is to be done now.
 func (k *keeper) step() {
 	k.mu.Lock()
-	compare, down, refresh := k.compare, k.down, k.refresh
-	k.compare, k.down, k.refresh = false, make(map[string]bool), make(map[*hold]bool)
+	compare, verify, down, refresh := k.compare, k.verify, k.down, k.refresh
+	k.compare, k.verify, k.down, k.refresh = false, false, make(map[string]bool), make(map[*hold]bool)
 	k.mu.Unlock()
 
+	if now := k.m.now(); verify || compare || now >= k.verifyAt {
+		k.verifyAt = now + verifyEvery
+		if err := k.m.mend(); err != nil {
+			k.trouble("", "", netip.Addr{}, err)
+		}
+	}
 	for _, h := range k.m.holds() {
 		if _, alive := h.until(k.m.now()); alive {
 			continue
@@ -168,6 +186,9 @@ func (k *keeper) step() {
 func (k *keeper) idle() time.Duration {
 	now := k.m.now()
 	next := now + time.Hour
+	if k.m.verifier() != nil {
+		next = max(k.verifyAt, now)
+	}
 	if k.retryAt != 0 {
 		next = min(next, k.retryAt)
 	}

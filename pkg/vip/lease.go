@@ -24,7 +24,7 @@ func (m *Manager) Open(group string, deadline time.Duration) error {
 			_, err = m.fill(old)
 		}
 	}
-	if errors.Is(err, ErrNotOpen) { // never opened, or just lapsed
+	if errors.Is(err, ErrNotOpen) || errors.Is(err, ErrGateExpired) { // never opened, or just lapsed
 		err = m.open(g, deadline)
 	}
 	if err != nil {
@@ -90,30 +90,53 @@ func (m *Manager) fill(h *hold) (netip.Addr, error) {
 	return netip.Addr{}, nil
 }
 
-// Renew moves the deadline of an open group. The gate is renewed here and now; the lifetimes of the addresses
-// are refreshed by Run, at most once a second, because a request to the kernel can wait for its network
-// lock longer than a lease may. Renew therefore makes no such request. An error means that the group is
-// not, or not long, open: shut it. Trouble with addresses is an AddressError event instead.
+// Renew is RenewAll for one group.
 func (m *Manager) Renew(group string, deadline time.Duration) error {
-	h := m.holding(group)
-	if h == nil {
-		return fmt.Errorf("vip: %w: %s", ErrNotOpen, group)
-	}
+	return m.RenewAll(map[string]time.Duration{group: deadline})[group]
+}
+
+// RenewAll moves the deadlines of open groups, and returns an error for each group of which it could not; nil:
+// all were renewed. The gate is renewed here and now, for all groups at once; the lifetimes of the addresses
+// are refreshed by Run, at most once a second, because a request to the kernel can wait for its network
+// lock longer than a lease may. RenewAll therefore makes no such request. An error means that the group is
+// not, or not long, open: shut it. ErrGateExpired, ErrStalled, ErrNotOpen and ErrDeadline say that this machine
+// stood still: confirm the lease before opening again. Trouble with addresses is an AddressError event instead.
+func (m *Manager) RenewAll(deadlines map[string]time.Duration) map[string]error {
 	now := m.now()
-	if left := deadline - now; left <= 0 || left > maxLeaseLeft {
-		return fmt.Errorf("vip: renewing group %s: %w: %v left", group, ErrDeadline, left)
+	failed := make(map[string]error)
+	holds := make(map[string]*hold, len(deadlines))
+	ask := make(map[string]time.Duration, len(deadlines))
+	for name, deadline := range deadlines {
+		h := m.holding(name)
+		switch left := deadline - now; {
+		case h == nil:
+			failed[name] = fmt.Errorf("vip: %w: %s", ErrNotOpen, name)
+			continue
+		case left <= 0 || left > maxLeaseLeft:
+			failed[name] = fmt.Errorf("vip: renewing group %s: %w: %v left", name, ErrDeadline, left)
+			continue
+		}
+		if _, alive := h.until(now); !alive {
+			failed[name] = fmt.Errorf("vip: %w: %s", ErrNotOpen, name)
+			continue
+		}
+		holds[name], ask[name] = h, deadline
 	}
-	if _, alive := h.until(now); !alive {
-		return fmt.Errorf("vip: %w: %s", ErrNotOpen, group)
+	for name, err := range m.renewGate(ask) {
+		failed[name] = fmt.Errorf("vip: renewing group %s: gate: %w", name, err)
+		delete(ask, name)
 	}
-	if err := m.gate.Renew(group, deadline); err != nil {
-		return fmt.Errorf("vip: renewing group %s: gate: %w", group, err)
+	for name, deadline := range ask {
+		if !holds[name].extend(deadline) {
+			failed[name] = fmt.Errorf("vip: %w: %s", ErrNotOpen, name)
+			continue
+		}
+		m.keeper.renewed(holds[name], now)
 	}
-	if !h.extend(deadline) {
-		return fmt.Errorf("vip: %w: %s", ErrNotOpen, group)
+	if len(failed) == 0 {
+		return nil
 	}
-	m.keeper.renewed(h, now)
-	return nil
+	return failed
 }
 
 // Shut ends the group on this machine: when it returns, the gate is shut, no announcement is under way, and
@@ -129,7 +152,10 @@ func (m *Manager) Shut(group, reason string) error {
 		m.keeper.forget(h)
 	}
 	var errs []error
-	if err := m.gate.Shut(group); err != nil {
+	m.gating.Lock()
+	err := m.gate.Shut(group)
+	m.gating.Unlock()
+	if err != nil {
 		errs = append(errs, fmt.Errorf("vip: shutting group %s: gate: %w", group, err))
 	}
 	if err := m.clear(group, h); err != nil {

@@ -34,18 +34,30 @@ type Manager struct {
 	// lapse cannot take away what a new Open has just added. It is taken before every other lock.
 	turn sync.Mutex
 
+	// gating is held while a group's gate is opened for a hold that may be ending at this moment, and while it
+	// is shut: whatever comes second wins, and that is never the opening. Innermost lock of all.
+	gating sync.Mutex
+
 	// mu guards the maps below. It is never held over a system call or a callback.
 	mu     sync.Mutex
 	groups map[string]Group
 	byAddr map[netip.Addr]string // group of each configured address
 	held   map[string]*hold
+
+	gateLost bool // an event has told of it; guarded by turn
 }
 
 // New makes a Manager with every group shut. It checks the capabilities (ErrNoCapability) and the interfaces
 // (ErrNoInterface, with those that exist), and removes what a predecessor left, except for Options.Keep. A
 // record that cannot be read is set aside with a warning: what it named has a lifetime and goes
-// by itself, and a service must not stay down for a damaged file.
-func New(o Options) (*Manager, error) {
+// by itself, and a service must not stay down for a damaged file. The Manager closes the gate, and New does
+// when it fails.
+func New(o Options) (_ *Manager, err error) {
+	defer func() {
+		if err != nil && o.Gate != nil {
+			_ = o.Gate.Close()
+		}
+	}()
 	if err := CheckCapabilities(); err != nil {
 		return nil, err
 	}
@@ -91,7 +103,8 @@ func newManager(o Options, k kernel) (*Manager, error) {
 		return nil, err
 	}
 	if s, ok := m.gate.(GroupSetter); ok {
-		if err := s.SetGroups(o.Groups); err != nil {
+		keep := func(group string) bool { return o.Keep != nil && o.Keep(group) }
+		if err := s.SetGroups(o.Groups, keep); err != nil {
 			return nil, fmt.Errorf("vip: gate: %w", err)
 		}
 	}
@@ -233,8 +246,12 @@ func (m *Manager) Defend(group string) {
 	}
 }
 
+// Gate is the name of the gate in force, for people.
+func (m *Manager) Gate() string { return m.gate.String() }
+
 // Close gives up the gate's and the manager's own resources. It changes no address: Shut does, or the
-// lifetimes. Call it after Run has returned.
+// lifetimes. The gate stays in the kernel while a group is open, for a restart that resumes it. Call it after
+// Run has returned.
 func (m *Manager) Close() error {
 	return errors.Join(m.gate.Close(), m.kernel.Close())
 }

@@ -250,7 +250,7 @@ func TestPredecessorsAddresses(t *testing.T) {
 	}
 	removed, err = Cleanup(dir, nil)
 	s.must(err)
-	want := "[{web " + s.near + " 10.9.0.50} {web " + s.near + " fd09::50}]"
+	want := "[10.9.0.50 from " + s.near + " (group web) fd09::50 from " + s.near + " (group web)]"
 	if diff := cmp.Diff(want, fmt.Sprint(removed)); diff != "" {
 		t.Errorf("Cleanup (-want +got):\n%s", diff)
 	}

@@ -9,19 +9,13 @@ import (
 
 // Reconfigure makes groups the complete list. A group that is gone is shut; an open group keeps its lease, loses
 // the addresses that are gone and gets the new ones, on another interface if that changed, and announces
-// itself. A list that is refused (as in New) changes nothing. After another error the new list is in
-// force, and the event AddressError follows for what is still missing.
+// itself. A list that is refused (as in New) changes nothing, and with one that the gate refuses the old one stays
+// in force, without the groups that were to go. After another error the new list is in force, and the event
+// AddressError follows for what is still missing.
 func (m *Manager) Reconfigure(groups []Group) error {
 	if _, err := m.check(groups); err != nil {
 		return err
 	}
-	if s, ok := m.gate.(GroupSetter); ok {
-		if err := s.SetGroups(groups); err != nil {
-			return fmt.Errorf("vip: gate: %w", err)
-		}
-	}
-	m.setGroups(groups)
-	m.conflicts.reconfigured()
 	defer m.keeper.poke() // another interface may have to be watched
 	var errs []error
 	next := make(map[string]Group, len(groups))
@@ -38,8 +32,30 @@ func (m *Manager) Reconfigure(groups []Group) error {
 		}
 		errs = append(errs, m.shrink(h, g))
 	}
+	// What goes is gone before the gate forgets it, and what comes is known to it before it is added.
+	if s, ok := m.gate.(GroupSetter); ok {
+		if err := s.SetGroups(groups, nil); err != nil {
+			return errors.Join(append(errs, fmt.Errorf("vip: gate: %w", err), m.regrow(open))...)
+		}
+	}
+	m.setGroups(groups)
+	m.conflicts.reconfigured()
 	for _, h := range open {
 		if g, stays := next[h.name]; stays {
+			errs = append(errs, m.grow(h, g))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// regrow gives groups back what the list has that stays in force.
+func (m *Manager) regrow(open []*hold) error {
+	var errs []error
+	for _, h := range open {
+		m.mu.Lock()
+		g := m.groups[h.name]
+		m.mu.Unlock()
+		if !h.isClosed() {
 			errs = append(errs, m.grow(h, g))
 		}
 	}

@@ -15,6 +15,7 @@ func (m *Manager) Run(ctx context.Context) error {
 	wg.Go(func() { m.announcer.run(ctx) })
 	wg.Go(func() { m.conflicts.run(ctx) })
 	wg.Go(func() { m.follow(ctx) })
+	wg.Go(func() { m.followGate(ctx) })
 	wg.Wait()
 	return nil
 }

@@ -25,8 +25,17 @@ var (
 	ErrNotOpen = errors.New("group is not open")
 	// ErrDeadline: the deadline has passed, is too close to be of use, or cannot be of this clock.
 	ErrDeadline = errors.New("deadline out of range")
-	// ErrStalled: the machine stalled so often while adding an address that it was given up.
-	ErrStalled = errors.New("stalled while adding an address")
+	// ErrStalled: the machine stalled so often while adding an address, or opening the gate, that it was given up.
+	ErrStalled = errors.New("this machine stalled while opening")
+	// ErrNoGate: this kernel cannot hold a gate. The text says what is missing and what to do.
+	ErrNoGate = errors.New("no gate in this kernel")
+	// ErrGateExpired: the kernel had shut the gate before it was renewed. This machine stood still: the lease
+	// is to be confirmed before the group is opened again.
+	ErrGateExpired = errors.New("the gate had run out before the renewal")
+	// ErrGateLost: somebody removed the gate's tables.
+	ErrGateLost = errors.New("the gate's tables were removed")
+	// ErrGateForeign: another process owns the gate's tables.
+	ErrGateForeign = errors.New("the gate's tables belong to another process: is another agent running?")
 	// ErrNoInterface: no interface of that name (now).
 	ErrNoInterface = errors.New("no such interface")
 	// ErrNoCapability: CAP_NET_ADMIN or CAP_NET_RAW is missing.
@@ -90,6 +99,11 @@ const (
 	Lapsed
 	// WatchError: the kernel's change feed broke; it is opened again and everything compared.
 	WatchError
+	// GateLost: somebody removed or changed the gate's tables. The addresses were deleted; GateRestored follows
+	// when they are back behind a new gate.
+	GateLost
+	// GateRestored: the gate was built again, and the groups whose lease is valid are open.
+	GateRestored
 )
 
 // String returns the name that logs and history show.
@@ -113,6 +127,10 @@ func (k EventKind) String() string {
 		return "lapsed"
 	case WatchError:
 		return "watch-error"
+	case GateLost:
+		return "gate-lost"
+	case GateRestored:
+		return "gate-restored"
 	}
 	return fmt.Sprintf("EventKind(%d)", uint8(k))
 }
@@ -133,11 +151,20 @@ type Claim struct {
 	MAC  net.HardwareAddr
 }
 
-// Removed is an address that Cleanup took off an interface.
+// Removed is what Cleanup took away: an address from an interface, or a table of the gate.
 type Removed struct {
 	Group     string
 	Interface string
 	Addr      netip.Addr
+	Table     string // family and name; then the rest is empty
+}
+
+// String is for people, for example "10.0.0.50 from eth0 (group web)".
+func (r Removed) String() string {
+	if r.Table != "" {
+		return "table " + r.Table
+	}
+	return fmt.Sprintf("%v from %s (group %s)", r.Addr, r.Interface, r.Group)
 }
 
 // validateGroups refuses what could not be told apart later: in the record, in a listing, on the wire.

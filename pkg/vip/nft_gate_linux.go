@@ -1,0 +1,383 @@
+package vip
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Chosen by us.
+const (
+	// gateTries bounds the repeats of a transaction that a stall overtook, or that found the kernel other than
+	// expected.
+	gateTries = 3
+	// foreignWait is how long the start waits for tables that another process owns: a predecessor that is
+	// about to end gives up its lock before its sockets.
+	foreignWait  = time.Second
+	foreignPause = 20 * time.Millisecond
+)
+
+// GateOptions configure an NFTGate.
+type GateOptions struct {
+	// TTL is the length of a lease. It bounds the tokens (see timing).
+	TTL time.Duration
+	// NoOwner makes tables without an owner even where the kernel has it, and NoEgress none for netdev: what
+	// older kernels do, for tests.
+	NoOwner, NoEgress bool
+	// Now reads CLOCK_BOOTTIME. Nil: the real one.
+	Now func() time.Duration
+	// Logger may be nil.
+	Logger *slog.Logger
+}
+
+// NFTGate is the gate in the kernel: nf_tables rules that drop what speaks for a floating address unless a
+// timed element of its group lives. See "The gate in the kernel" in the package documentation. It is
+// safe for concurrent use.
+type NFTGate struct {
+	timing
+	now func() time.Duration
+	log *slog.Logger
+
+	mu     sync.Mutex
+	socket *nftSocket
+	table  string
+	flags  uint32 // of the tables
+	layout layout
+	// live are the groups that have elements in the kernel as far as is known, until when.
+	live  map[string]time.Duration
+	built bool
+	lost  bool // the tables are not ours any more: see Verify
+	token uint32
+	want  snapshot
+	// stall is called between reading the clock and the transaction that uses it. Tests stop there.
+	stall func()
+}
+
+// NewGate opens the gate: it finds out what this kernel can do, in scratch tables that are gone when it
+// returns. ErrNoGate says what is missing and what to do. Nothing is gated before SetGroups.
+func NewGate(o GateOptions) (*NFTGate, error) {
+	if err := CheckCapabilities(); err != nil {
+		return nil, err
+	}
+	g := &NFTGate{now: o.Now, log: o.Logger, table: TableName, live: make(map[string]time.Duration)}
+	if g.now == nil {
+		g.now = bootTime
+	}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	var err error
+	if g.timing, err = timingOf(o.TTL, clockTick()); err != nil {
+		return nil, err
+	}
+	if g.layout.features, err = probeKernel(g.timing, o); err != nil {
+		return nil, err
+	}
+	if g.layout.owner {
+		g.flags = tableOwner | tablePersist
+	}
+	if g.socket, err = newNFTSocket(); err != nil {
+		return nil, fmt.Errorf("vip: gate: %w", err)
+	}
+	g.token = uint32(g.now()) // so that a predecessor's are others
+	return g, nil
+}
+
+// String says which gate this is, for status and logs: "nft", and what the kernel adds to it.
+func (g *NFTGate) String() string {
+	s := "nft"
+	if g.layout.owner {
+		s += " owner"
+	}
+	if g.layout.egress {
+		s += " egress"
+	}
+	return s
+}
+
+// Open lets the group through until deadline, with a token (see guarded).
+func (g *NFTGate) Open(group string, deadline time.Duration) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m, known := g.member(group)
+	if !known {
+		return fmt.Errorf("%w: %s", ErrUnknownGroup, group)
+	}
+	for range gateTries {
+		_, renew := g.live[group]
+		var tooLate error
+		err := g.guarded(func(now time.Duration, b *batch) {
+			tooLate = g.speak(b, m, renew, deadline, now)
+		}, func() { renew, g.live[group] = true, deadline })
+		if tooLate != nil {
+			return tooLate
+		}
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, unix.EEXIST) && !renew: // somebody opened it before us: move its deadline
+			g.live[group] = deadline
+		case errors.Is(err, unix.ENOENT) && renew: // it ran out; opening is for that
+			delete(g.live, group)
+		default:
+			return g.explain(err)
+		}
+	}
+	return fmt.Errorf("%w: opening %s", ErrStalled, group)
+}
+
+// Renew moves the deadlines of open groups, all in two transactions. The groups that are not renewed are
+// returned, with the reason: ErrGateExpired where the kernel had shut the group already.
+func (g *NFTGate) Renew(deadlines map[string]time.Duration) map[string]error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	failed := make(map[string]error)
+	todo := make(map[string]member, len(deadlines))
+	for name := range deadlines {
+		m, known := g.member(name)
+		if _, live := g.live[name]; !live || !known {
+			failed[name] = fmt.Errorf("%w: %s", ErrNotOpen, name)
+			if g.lost {
+				failed[name] = ErrGateLost
+			}
+			continue
+		}
+		todo[name] = m
+	}
+	for tries := gateTries; len(todo) > 0; tries-- {
+		err := g.renewAll(deadlines, todo, failed)
+		if err == nil {
+			break
+		}
+		bad := 0
+		if r := new(groupRefusal); errors.As(err, &r) && tries > 1 {
+			for _, name := range r.groups {
+				failed[name] = fmt.Errorf("%w: %s", ErrGateExpired, name)
+				delete(g.live, name)
+				delete(todo, name)
+				bad++
+			}
+		}
+		if bad == 0 { // nothing to take out of the transaction
+			err = g.explain(err)
+			for name := range todo {
+				failed[name] = err
+			}
+			break
+		}
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	return failed
+}
+
+// groupRefusal is a refusal that concerns the old elements of some groups only.
+type groupRefusal struct {
+	error
+	groups []string
+}
+
+func (r *groupRefusal) Unwrap() error { return r.error }
+
+// renewAll renews todo in one transaction. Groups whose deadline is too close are taken out.
+func (g *NFTGate) renewAll(deadlines map[string]time.Duration, todo map[string]member, failed map[string]error) error {
+	var of []string // group of each message
+	names := slices.Sorted(maps.Keys(todo))
+	err := g.guarded(func(now time.Duration, b *batch) {
+		of = []string{""}
+		for _, name := range names {
+			m, still := todo[name]
+			if !still {
+				continue
+			}
+			if err := g.speak(b, m, true, deadlines[name], now); err != nil {
+				failed[name] = err
+				delete(todo, name)
+			}
+			for len(of) < len(b.messages) {
+				of = append(of, name)
+			}
+		}
+	}, func() {
+		for name := range todo {
+			g.live[name] = deadlines[name]
+		}
+	})
+	r := new(refusal)
+	if !errors.As(err, &r) {
+		return err
+	}
+	out := &groupRefusal{error: err}
+	for i, e := range r.at {
+		if i >= 0 && i < len(of) && of[i] != "" && errors.Is(e, unix.ENOENT) && !slices.Contains(out.groups, of[i]) {
+			out.groups = append(out.groups, of[i])
+		}
+	}
+	return out
+}
+
+// speak adds the messages that make the group live until deadline. It adds nothing where that is too close.
+func (g *NFTGate) speak(b *batch, m member, renew bool, deadline, now time.Duration) error {
+	timeout := g.timeout(deadline - now)
+	if timeout <= 0 {
+		return fmt.Errorf("%w: %v left, and the gate takes %v of them", ErrDeadline, deadline-now, g.shorter)
+	}
+	var flags netlink.HeaderFlags
+	if !renew {
+		flags = netlink.Excl
+	}
+	for _, f := range g.layout.families() {
+		elements := g.elements(m, f)
+		if len(elements) == 0 {
+			continue
+		}
+		if renew {
+			b.delElements(f, m.liveSet(), elements)
+		}
+		for i := range elements {
+			elements[i].timeout = timeout
+			elements[i].comment = m.group.Name
+		}
+		b.addElements(f, m.liveSet(), flags, elements)
+	}
+	return nil
+}
+
+func (g *NFTGate) elements(m member, f family) []nftElement {
+	var out []nftElement
+	for _, key := range m.liveKeys(f) {
+		out = append(out, nftElement{key: key})
+	}
+	return out
+}
+
+// guarded carries out a transaction whose timeouts were computed from the clock, so that it fails when this
+// process stalled in between: a token of a few milliseconds is added first, then the clock is read and
+// given to fill, then the token is deleted in the same transaction as the rest. A token that ran out is
+// not there, and the kernel refuses everything. It is then tried again with a new look at the clock;
+// ErrStalled after gateTries. done is called for each transaction that was carried out.
+func (g *NFTGate) guarded(fill func(now time.Duration, b *batch), done func()) error {
+	if g.lost {
+		return ErrGateLost
+	}
+	for range gateTries {
+		g.token++
+		token := []nftElement{{key: nativeUint32(g.token), timeout: g.timing.token}}
+		first := &batch{table: g.table}
+		first.addElements(familyINet, tokens, 0, token)
+		if err := g.socket.commit(first); err != nil {
+			if errors.Is(err, unix.ENOENT) { // no such table
+				g.lost = true
+			}
+			return g.explain(err)
+		}
+		read := g.now()
+		token[0].timeout = 0
+		second := &batch{table: g.table}
+		second.delElements(familyINet, tokens, token)
+		fill(read, second)
+		if g.stall != nil {
+			g.stall()
+		}
+		err := g.socket.commit(second)
+		r := new(refusal)
+		switch {
+		case err == nil:
+			done()
+			// The kernel itself may have stood still between looking at the token and counting the
+			// timeout (a virtual machine that was stopped there). Then it is done again.
+			if g.now()-read <= g.timing.token {
+				return nil
+			}
+		case !errors.As(err, &r) || !errors.Is(r.at[0], unix.ENOENT):
+			return err
+		}
+	}
+	return ErrStalled
+}
+
+// Shut makes the group silent at once. One transaction, whether it is live or not: adding what is there is
+// nothing, and then it is there to be deleted.
+func (g *NFTGate) Shut(group string) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	m, known := g.member(group)
+	if !known || g.lost {
+		return nil // nothing in the kernel is about it
+	}
+	b := &batch{table: g.table}
+	g.silence(b, m)
+	if len(b.messages) == 0 {
+		return nil
+	}
+	err := g.socket.commit(b)
+	if errors.Is(err, unix.ENOENT) {
+		g.lost, err = true, nil // the tables are gone; the addresses go next, and Verify tells
+	}
+	if err != nil {
+		return g.explain(err)
+	}
+	delete(g.live, group)
+	return nil
+}
+
+func (g *NFTGate) silence(b *batch, m member) {
+	for _, f := range g.layout.families() {
+		if elements := g.elements(m, f); len(elements) > 0 {
+			b.addElements(f, m.liveSet(), 0, elements)
+			b.delElements(f, m.liveSet(), elements)
+		}
+	}
+}
+
+// Close removes the tables, unless a group is live: then they stay for whoever resumes it, and end it by
+// themselves otherwise.
+func (g *NFTGate) Close() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var errs []error
+	now := g.now()
+	if g.built && !slices.ContainsFunc(slices.Collect(maps.Values(g.live)), func(until time.Duration) bool { return now < until }) {
+		if err := removeTables(g.socket, g.table); err != nil {
+			errs = append(errs, fmt.Errorf("vip: gate: %w", err))
+		}
+	}
+	g.lost = true
+	return errors.Join(append(errs, g.socket.close())...)
+}
+
+func (g *NFTGate) member(group string) (member, bool) {
+	i := slices.IndexFunc(g.layout.members, func(m member) bool { return m.group.Name == group })
+	if i < 0 {
+		return member{}, false
+	}
+	return g.layout.members[i], true
+}
+
+// explain names what callers act on.
+func (g *NFTGate) explain(err error) error {
+	switch {
+	case g.lost, errors.Is(err, ErrGateLost):
+		return ErrGateLost
+	case errors.Is(err, unix.ENOENT): // a set or a chain of ours is missing
+		g.lost = true
+		return fmt.Errorf("%w: %w", ErrGateLost, err)
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("%w (are the tables another agent's?)", err)
+	}
+	return err
+}
+
+func interfaceExists(name string) bool {
+	_, err := net.InterfaceByName(name)
+	return err == nil
+}

@@ -1,0 +1,132 @@
+package vip
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Chosen by us.
+const (
+	// selfTestLease is the lease of the self-test: long enough not to end by chance.
+	selfTestLease = 10 * time.Second
+	// selfTestWait bounds how long it waits for an element to end, and for a stall that repeats it.
+	selfTestWait = time.Second
+)
+
+// selfTestGroup is gated in scratch tables. Its addresses belong to nobody (RFC 5737, RFC 6666).
+var selfTestGroup = Group{Name: "self-test", Interface: "lo", Addresses: []netip.Prefix{
+	netip.MustParsePrefix("192.0.2.1/32"), netip.MustParsePrefix("100::1/128"),
+}}
+
+// probeKernel finds out, by doing it in tables of another name, whether this kernel can hold a gate, and what
+// it can do beyond. Versions say little: distributions carry features back, and leave modules out.
+func probeKernel(t timing, o GateOptions) (features, error) {
+	var have features
+	s, err := newNFTSocket()
+	if err != nil {
+		return have, fmt.Errorf("vip: %w: %w; %s", ErrNoGate, err, withoutGate)
+	}
+	var id [6]byte
+	rand.Read(id[:]) // never fails, see crypto/rand
+	g := &NFTGate{timing: t, now: bootTime, socket: s, table: TableName + "-test-" + hex.EncodeToString(id[:]), live: make(map[string]time.Duration)}
+	defer func() {
+		_ = removeTables(s, g.table) // with an owner they end with the socket as well
+		_ = s.close()
+	}()
+	have.owner = !o.NoOwner && g.hasOwner()
+	have.egress = !o.NoEgress && g.hasEgress()
+	if have.owner {
+		g.flags = tableOwner // not persistent: gone with this process, whatever happens
+	}
+	g.layout.features = have
+	if err := g.selfTest(); err != nil {
+		return have, fmt.Errorf("vip: %w: self-test: %w; %s", ErrNoGate, err, withoutGate)
+	}
+	return have, nil
+}
+
+// withoutGate is what to do where there can be no gate.
+const withoutGate = `use a kernel with nf_tables (inet, arp, fib; Linux 4.19 or later), ` +
+	`or write gate = "address" below [lease], with a ttl of 5s or more`
+
+// hasOwner tells whether a table can have an owner and outlive it. Both or none: a table that has an owner
+// only vanishes with the agent, and with it the gate. Nothing remains: it is one transaction.
+func (g *NFTGate) hasOwner() bool {
+	b := &batch{table: g.table}
+	b.addTable(familyINet, tableOwner|tablePersist, "self-test")
+	b.delTable(familyINet)
+	return g.socket.commit(b) == nil
+}
+
+func (g *NFTGate) hasEgress() bool {
+	b := &batch{table: g.table}
+	b.addTable(familyNetdev, 0, "self-test")
+	b.addChain(familyNetdev, nftChain{name: egress, hooked: true, hook: unix.NF_NETDEV_EGRESS, device: selfTestGroup.Interface})
+	b.delTable(familyNetdev)
+	return g.socket.commit(b) == nil
+}
+
+// selfTest builds the tables and walks a group through its life.
+func (g *NFTGate) selfTest() error {
+	if err := g.tryRebuild([]Group{selfTestGroup}, nil); err != nil {
+		return fmt.Errorf("building the tables: %w", err)
+	}
+	name := selfTestGroup.Name
+	if err := g.Open(name, g.now()+selfTestLease); err != nil {
+		return fmt.Errorf("opening: %w", err)
+	}
+	renew := func(left time.Duration) error { return g.Renew(map[string]time.Duration{name: g.now() + left})[name] }
+	if err := renew(selfTestLease); err != nil {
+		return fmt.Errorf("renewing: %w", err)
+	}
+	if err := g.atomic(); err != nil {
+		return err
+	}
+	// From here on the group runs out, and a renewal must be refused.
+	if err := renew(g.shorter + 2*g.tick + time.Millisecond); err != nil {
+		return fmt.Errorf("renewing for the last time: %w", err)
+	}
+	for began := g.now(); ; {
+		g.live[name] = 0 // as far as this side knows
+		err := renew(g.shorter + 2*g.tick + time.Millisecond)
+		if errors.Is(err, ErrGateExpired) {
+			break
+		}
+		if err != nil {
+			return fmt.Errorf("renewing what ran out: %w, want a refusal", err)
+		}
+		if g.now()-began > selfTestWait {
+			return errors.New("elements do not time out")
+		}
+		<-time.After(g.shorter + 4*g.tick)
+	}
+	if err := g.Shut(name); err != nil {
+		return fmt.Errorf("shutting: %w", err)
+	}
+	return nil
+}
+
+// atomic tries a transaction over two tables whose last message cannot be: nothing of it may happen.
+func (g *NFTGate) atomic() error {
+	m, _ := g.member(selfTestGroup.Name)
+	arp := g.elements(m, familyARP)
+	b := &batch{table: g.table}
+	b.delElements(familyARP, m.liveSet(), arp)
+	b.delElements(familyINet, tokens, []nftElement{{key: nativeUint32(0)}})
+	if err := g.socket.commit(b); !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("a transaction with an impossible part: %v, want a refusal", err)
+	}
+	b = &batch{table: g.table}
+	b.addElements(familyARP, m.liveSet(), netlink.Excl, arp)
+	if err := g.socket.commit(b); !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("a refused transaction has changed something: %v", err)
+	}
+	return nil
+}
