@@ -14,4 +14,4 @@ fi
 mapfile -t fast < <(go list ./... | grep -v /internal/e2e)
 go test $race "${fast[@]}"
 scripts/test-install.sh
-go test -count=1 -timeout 15m ./internal/e2e
+go test -count=1 -timeout 15m -p 1 ./internal/e2e/...

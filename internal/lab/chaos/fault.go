@@ -79,15 +79,18 @@ type part string
 const (
 	agentPart part = "agent" // its process
 	cardPart  part = "card"
+	rulesPart part = "rules"
 )
 
 // parts are those a kind must have for itself. Faults in the switch need none: they add up.
 func (k Kind) parts() []part {
 	switch k {
-	case Kill, KillRestart, Stop, Hang, Stutter, RestartStorm, Freeze, Switchover, FlushRules:
+	case Kill, KillRestart, Stop, Hang, Stutter, RestartStorm, Freeze, Switchover:
 		return []part{agentPart}
+	case FlushRules: // also of a machine whose agent hangs
+		return []part{rulesPart}
 	case Power:
-		return []part{agentPart, cardPart}
+		return []part{agentPart, cardPart, rulesPart}
 	case CardDown, Unplug, FlushAll, LoseAddresses, Busy:
 		return []part{cardPart}
 	}

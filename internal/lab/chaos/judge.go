@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -87,6 +88,13 @@ func (j *Judge) Follow(done <-chan struct{}) {
 			j.Advance(now.Add(-judgeLag))
 		}
 	}
+}
+
+// Catch waits until everything that was seen up to now can be judged, and judges it.
+func (j *Judge) Catch(ctx context.Context) {
+	to := time.Now()
+	_ = pause(ctx, judgeLag) // cut short only at the end of everything
+	j.Advance(to)
 }
 
 // Advance judges what was seen up to a moment that is at least judgeLag ago.
@@ -185,6 +193,7 @@ func (j *Judge) Blame(at time.Time, what string) {
 	j.violation(at, what)
 }
 
+// tally is what a kind has to answer for. The judge is locked.
 func (j *Judge) tally(k Kind) *Tally {
 	if j.kinds[k] == nil {
 		j.kinds[k] = &Tally{}
@@ -205,6 +214,24 @@ func (j *Judge) Violations() (found []Violation, all int) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return slices.Clone(j.found), j.broken
+}
+
+// Moves is how often the address went from one machine to another.
+func (j *Judge) Moves() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	n := 0
+	for _, t := range j.kinds {
+		n += t.Moves
+	}
+	return n
+}
+
+// SawGate reports whether the gate of any machine was seen open.
+func (j *Judge) SawGate() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.gate
 }
 
 // TakeLongest returns the longest time without an answer that ended since the last call.

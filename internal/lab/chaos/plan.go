@@ -52,6 +52,12 @@ func (p *Plan) Next() Step {
 	return s
 }
 
+// Ending is how the faults of a batch end: half of the time all at one moment, this long after the last of them has
+// begun (a site heals from the worst at once), and otherwise each when it is over.
+func (p *Plan) Ending() (after time.Duration, together bool) {
+	return time.Duration(p.rand.Int64N(int64(3*p.o.Pace) + 1)), p.rand.IntN(2) == 0
+}
+
 // pause is now and then nothing: a fault in the middle of what another one has set in motion.
 func (p *Plan) pause() time.Duration {
 	if p.rand.IntN(6) == 0 {

@@ -27,8 +27,8 @@ type Recovery struct {
 var ErrAgentEnded = errors.New("an agent has ended by itself")
 
 // Recover ends all that is left of the faults and waits until one machine answers for every address, the client's
-// neighbour table points at it, and its web server answers over both protocols; then it watches that
-// nothing changes for two ttl. Nothing else may happen to the site meanwhile.
+// neighbour table points at it, and its web server answers over both protocols; then it watches for
+// Site.Calm that nothing changes. Nothing else may happen to the site meanwhile.
 func (s *Site) Recover(ctx context.Context) (Recovery, error) {
 	if err := s.Heal(ctx); err != nil {
 		return Recovery{}, err
@@ -111,7 +111,7 @@ func answeredBy(answers []lab.HTTPAnswer, node string) bool {
 // stays watches that the owner remains the only one to answer, and misses no question for longer than a reign.
 func (s *Site) stays(ctx context.Context, owner string) error {
 	from := time.Now()
-	if err := pause(ctx, 2*s.TTL); err != nil {
+	if err := pause(ctx, s.Calm); err != nil {
 		return err
 	}
 	for _, a := range s.asked {

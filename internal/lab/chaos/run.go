@@ -58,8 +58,9 @@ func (r *Run) Do(ctx context.Context) error {
 
 // batch makes the faults between two recoveries, and waits until they are over. It returns the last of them.
 func (r *Run) batch(ctx context.Context) (last Fault, err error) {
-	var striking sync.WaitGroup
-	var mu sync.Mutex
+	striking, mu := sync.WaitGroup{}, sync.Mutex{}
+	batch, end := context.WithCancel(ctx)
+	defer end()
 	room := make(chan struct{}, r.AtOnce)
 	for made := 0; made < r.Every && ctx.Err() == nil; {
 		step := r.Plan.Next()
@@ -75,7 +76,7 @@ func (r *Run) batch(ctx context.Context) (last Fault, err error) {
 			made, last = made+1, f
 			striking.Go(func() {
 				defer func() { <-room }()
-				e := r.Site.Strike(ctx, f)
+				e := r.Site.Strike(batch, f)
 				r.Judge.Fault(f.Kind, errors.Is(e, ErrNobodyFree))
 				if e != nil && !errors.Is(e, ErrNobodyFree) && ctx.Err() == nil {
 					mu.Lock()
@@ -87,6 +88,9 @@ func (r *Run) batch(ctx context.Context) (last Fault, err error) {
 				break
 			}
 		}
+	}
+	if after, together := r.Plan.Ending(); together && r.Every > 1 {
+		time.AfterFunc(after, end)
 	}
 	striking.Wait()
 	r.made += r.Every

@@ -36,7 +36,8 @@ type Options struct {
 // observers.
 type Site struct {
 	*lab.World
-	TTL time.Duration
+	TTL  time.Duration
+	Calm time.Duration // watched after a recovery; 2 ttl unless somebody sets it
 
 	web   map[string]*lab.Service // by node
 	asked []*lab.Asking           // who has each address; IPv4 first
@@ -61,6 +62,7 @@ type claim struct {
 // with World.Close.
 func NewSite(ctx context.Context, o Options) (*Site, error) {
 	s := &Site{TTL: cmp.Or(o.TTL, time.Second), web: make(map[string]*lab.Service), taken: make(map[claim]bool)}
+	s.Calm = 2 * s.TTL
 	var names []string
 	for i := range cmp.Or(o.Nodes, 3) {
 		names = append(names, fmt.Sprintf("n%d", i+1))
@@ -102,7 +104,10 @@ func (s *Site) build(ctx context.Context, o Options, names []string) error {
 	if err := s.StartAgents(wait); err != nil {
 		return err
 	}
-	_, err := s.WaitAnyOwner(wait, group, names...)
+	if _, err := s.WaitAnyOwner(wait, group, names...); err != nil {
+		return err
+	}
+	_, err := s.whole(wait, s.began)
 	return err
 }
 
@@ -152,8 +157,17 @@ func (s *Site) Wait() {
 	<-s.gates.Done()
 }
 
-// owner is who answered last for the address, "" if nobody did for a while.
-func (s *Site) owner() string {
+// Targets are the floating addresses, IPv4 first.
+func (s *Site) Targets() []netip.Addr {
+	var all []netip.Addr
+	for _, a := range s.asked {
+		all = append(all, a.Target())
+	}
+	return all
+}
+
+// Owner is who answered last for the address, "" if nobody did for a while.
+func (s *Site) Owner() string {
 	now := time.Now()
 	for _, q := range slices.Backward(s.asked[0].Questions(now.Add(-300*time.Millisecond), now)) {
 		if len(q.Nodes) > 0 {
@@ -166,7 +180,7 @@ func (s *Site) owner() string {
 // take finds a machine for a fault and takes the parts of it that the fault needs for itself. It returns nil
 // where no such machine is free.
 func (s *Site) take(f Fault) (n *lab.Node, release func()) {
-	owner := s.owner()
+	owner := s.Owner()
 	var fit []*lab.Node
 	for _, n := range s.Nodes() {
 		if f.At == Owner && owner != "" && n.Name != owner || f.At == Standby && n.Name == owner {

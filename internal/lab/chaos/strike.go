@@ -19,7 +19,7 @@ const (
 var ErrNobodyFree = errors.New("no machine is free for the fault")
 
 // Strike makes one fault, from its beginning to its end, and repairs what it broke. Several may be under way at once.
-// When ctx ends, it stops in the middle. Its error means that the lab or an agent failed, not that
+// When ctx ends, the fault is over early, and repaired all the same. Its error means that the lab or an agent failed, not that
 // hbagent broke a promise: that is for [Judge].
 func (s *Site) Strike(ctx context.Context, f Fault) error {
 	n, release := s.take(f)
@@ -29,6 +29,9 @@ func (s *Site) Strike(ctx context.Context, f Fault) error {
 	defer release()
 	e := s.begin(f, n.Name)
 	err := s.strike(ctx, f, n)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = nil // over early
+	}
 	s.end(e, err)
 	if err != nil {
 		return fmt.Errorf("%v (%s): %w", f, n.Name, err)
@@ -41,17 +44,15 @@ func (s *Site) strike(ctx context.Context, f Fault, n *lab.Node) error {
 	case Kill:
 		return lasting(ctx, f.For, func(context.Context) error { return n.KillAgent() }, func(ctx context.Context) error { return n.StartAgent(ctx) })
 	case KillRestart:
-		return bounded(ctx, repairWait, func(ctx context.Context) error { return n.RestartAgent(ctx, true) })
+		return restart(ctx, n, true)
 	case RestartStorm:
-		return times(f.Times, func() error {
-			return bounded(ctx, repairWait, func(ctx context.Context) error { return n.RestartAgent(ctx, false) })
-		})
+		return times(ctx, f.Times, func() error { return restart(ctx, n, false) })
 	case Stop:
 		return lasting(ctx, f.For, n.StopAgent, func(ctx context.Context) error { return n.StartAgent(ctx) })
 	case Hang:
 		return n.HangAgent(ctx, f.For)
 	case Stutter:
-		return times(f.Times, func() error { return errors.Join(n.HangAgent(ctx, f.For), pause(ctx, f.For)) })
+		return times(ctx, f.Times, func() error { return errors.Join(n.HangAgent(ctx, f.For), pause(ctx, f.For)) })
 	case Freeze:
 		return lasting(ctx, f.For, func(context.Context) error { return n.Freeze() }, func(context.Context) error { return n.Thaw() })
 	case Power:
@@ -69,7 +70,7 @@ func (s *Site) strike(ctx context.Context, f Fault, n *lab.Node) error {
 	case LossAll:
 		return s.imposed(ctx, f.For, lab.LossyEverywhere(lossPercent))
 	case Flap:
-		return times(f.Times, func() error {
+		return times(ctx, f.Times, func() error {
 			return errors.Join(s.imposed(ctx, f.For, lab.Isolated(n)), pause(ctx, f.For))
 		})
 	case CardDown:
@@ -98,7 +99,10 @@ func (s *Site) strike(ctx context.Context, f Fault, n *lab.Node) error {
 
 // lasting begins something, lets d pass, and ends it: also when ctx has ended, so that the site is whole.
 func lasting(ctx context.Context, d time.Duration, begin, end func(context.Context) error) error {
-	if err := bounded(ctx, repairWait, begin); err != nil {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := bounded(context.WithoutCancel(ctx), repairWait, begin); err != nil {
 		return err
 	}
 	waited := pause(ctx, d)
@@ -150,8 +154,16 @@ func bounded(ctx context.Context, d time.Duration, f func(context.Context) error
 	return f(ctx)
 }
 
-func times(n int, f func() error) error {
+// restart is not cut short: the machine would be left without an agent.
+func restart(ctx context.Context, n *lab.Node, killed bool) error {
+	return bounded(context.WithoutCancel(ctx), repairWait, func(ctx context.Context) error { return n.RestartAgent(ctx, killed) })
+}
+
+func times(ctx context.Context, n int, f func() error) error {
 	for range n {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		if err := f(); err != nil {
 			return err
 		}

@@ -1,0 +1,72 @@
+// Package chaos_test makes faults in sites that live long, with the real program, as built: scripted ones, alone and
+// several at once, and loads that must move nothing. Random ones are for `make chaos`.
+//
+// Whatever is done, nobody must ever see two machines speak for an address, and when it is over one machine has
+// it and keeps it. How long that takes is logged, and not asserted.
+package chaos_test
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/hbagent/hbagent/internal/lab/chaos"
+	"github.com/hbagent/hbagent/internal/lab/labtest"
+)
+
+func TestMain(m *testing.M) { os.Exit(labtest.MainBuilt(m)) }
+
+// A stage is a site with its judge.
+type stage struct {
+	*chaos.Site
+	judge *chaos.Judge
+}
+
+// newStage builds a site that ends with the test. What the judge finds and nobody has asked for fails it.
+func newStage(t *testing.T, o chaos.Options) *stage {
+	t.Helper()
+	labtest.Need(t)
+	o.Hbagent = labtest.Program()
+	seen, end := context.WithCancel(context.Background())
+	s, err := chaos.NewSite(seen, o)
+	if err != nil {
+		end()
+		t.Fatal(err)
+	}
+	st := &stage{Site: s, judge: chaos.NewJudge(s)}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log("the last words of the agents:\n" + s.Logs("agent", 20))
+		}
+		end()
+		s.Wait()
+		if err := s.Close(); err != nil {
+			t.Error("close the site:", err)
+		}
+	})
+	return st
+}
+
+// verdict reads what was seen up to now, and fails the test for each broken promise that is new.
+func (s *stage) verdict(t *testing.T, before int) {
+	t.Helper()
+	s.judge.Catch(t.Context())
+	found, all := s.judge.Violations()
+	for _, v := range found[min(before, len(found)):] {
+		t.Errorf("%v", v)
+	}
+	if all > len(found) && all > before {
+		t.Errorf("%d broken promises in all", all)
+	}
+}
+
+// pass lets time pass in which something must not happen.
+func pass(t *testing.T, d time.Duration) {
+	t.Helper()
+	select {
+	case <-t.Context().Done():
+		t.Fatal(t.Context().Err())
+	case <-time.After(d):
+	}
+}
