@@ -18,11 +18,12 @@ func TestSteady(t *testing.T) {
 		moves int // at most
 	}{
 		{on(chaos.Anybody, chaos.LossAll, 15*time.Second), 1},
-		{owner(chaos.Busy, 10*time.Second), 1},
+		{owner(chaos.Busy, 8*time.Second), 1},
 	} {
 		t.Run(tt.deed.fault.String(), func(t *testing.T) {
 			before := s.judge.Moves()
 			s.scene(t, tt.deed)
+			s.judge.Catch(t.Context())
 			if moves := s.judge.Moves() - before; moves > tt.moves {
 				t.Errorf("%d moves, at most %d", moves, tt.moves)
 			} else {
@@ -56,6 +57,7 @@ func TestRestartsUnderLoad(t *testing.T) {
 			pass(t, s.TTL+s.TTL/5) // whoever lost a lease would show by now
 		}
 	}
+	s.judge.Catch(t.Context())
 	s.verdict(t, 0)
 	if s.Owner() != owner || s.judge.Moves() != moves {
 		t.Errorf("the owner was %s and is %s, with %d moves", owner, s.Owner(), s.judge.Moves()-moves)
@@ -93,6 +95,7 @@ func TestJudgeFinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.verdict(t, 0)
+	s.guilty = true
 	if err := other.AddAddress(lab.Floating4); err != nil {
 		t.Fatal(err)
 	}

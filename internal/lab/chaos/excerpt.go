@@ -12,7 +12,7 @@ import (
 // Chosen by us: what a reader needs to see what led to a violation, and what came of it.
 const (
 	excerptBefore = 3 * time.Second
-	excerptAfter  = judgeLag
+	excerptAfter  = JudgeLag
 	excerptLines  = 150
 	logLines      = 40 // of each agent
 )

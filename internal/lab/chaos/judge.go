@@ -13,8 +13,8 @@ import (
 
 // Chosen by us.
 const (
-	// judgeLag is how far behind the present the judge reads: answers to a question may take half a second.
-	judgeLag = 700 * time.Millisecond
+	// JudgeLag is how far behind the present the judge reads: answers to a question may take half a second.
+	JudgeLag = 700 * time.Millisecond
 	// episode separates one time of two owners from the next.
 	episode = time.Second
 	// reign is how near to a claim another machine's answers must be, on both sides, for the claim to lie in
@@ -78,14 +78,14 @@ func NewJudge(s *Site) *Judge {
 
 // Follow judges until done is closed.
 func (j *Judge) Follow(done <-chan struct{}) {
-	tick := time.NewTicker(judgeLag / 2)
+	tick := time.NewTicker(JudgeLag / 2)
 	defer tick.Stop()
 	for {
 		select {
 		case <-done:
 			return
 		case now := <-tick.C:
-			j.Advance(now.Add(-judgeLag))
+			j.Advance(now.Add(-JudgeLag))
 		}
 	}
 }
@@ -93,11 +93,11 @@ func (j *Judge) Follow(done <-chan struct{}) {
 // Catch waits until everything that was seen up to now can be judged, and judges it.
 func (j *Judge) Catch(ctx context.Context) {
 	to := time.Now()
-	_ = pause(ctx, judgeLag) // cut short only at the end of everything
+	_ = pause(ctx, JudgeLag) // cut short only at the end of everything
 	j.Advance(to)
 }
 
-// Advance judges what was seen up to a moment that is at least judgeLag ago.
+// Advance judges what was seen up to a moment that is at least JudgeLag ago.
 func (j *Judge) Advance(to time.Time) {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -108,7 +108,7 @@ func answeredBy(answers []lab.HTTPAnswer, node string) bool {
 	return false
 }
 
-// stays watches that the owner remains the only one to answer, and misses no question for longer than a reign.
+// stays watches that the owner remains the only one to answer.
 func (s *Site) stays(ctx context.Context, owner string) error {
 	from := time.Now()
 	if err := pause(ctx, s.Calm); err != nil {

@@ -14,7 +14,7 @@ import (
 // around it.
 func (r *Run) Report(w io.Writer) {
 	j := r.Judge
-	j.Advance(time.Now().Add(-judgeLag))
+	j.Advance(time.Now().Add(-JudgeLag))
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)

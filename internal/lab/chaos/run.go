@@ -103,7 +103,7 @@ func (r *Run) recover(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	r.Judge.Advance(time.Now().Add(-judgeLag))
+	r.Judge.Advance(time.Now().Add(-JudgeLag))
 	switch {
 	case err != nil:
 		r.Judge.Blame(time.Now(), err.Error())

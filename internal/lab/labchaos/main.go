@@ -4,6 +4,8 @@
 //
 //	labchaos -hbagent bin/hbagent -for 10m -seed 7
 //
+// With -steady it makes one fault that should move nothing, for long: loss of frames, load.
+//
 // It prints a table of the faults and what came of them, and every broken promise
 // with what happened around it; then it exits with 1. The same seed makes the same
 // faults again. Ctrl-C ends it early, with the table. It needs no root.
@@ -33,6 +35,8 @@ type options struct {
 	run    chaos.Run
 	kinds  string
 	single bool
+	steady string
+	runs   int
 }
 
 func main() {
@@ -52,6 +56,8 @@ func main() {
 	flag.IntVar(&o.run.AtOnce, "at-once", 3, "faults under way at most")
 	flag.DurationVar(&o.run.Bound, "bound", 0, "of a recovery; 0: 2 ttl, at least 2 s")
 	flag.BoolVar(&o.single, "single", false, "one fault at a time, with a recovery after each: measures them")
+	flag.StringVar(&o.steady, "steady", "", "instead: one fault that should move nothing, -for each of -runs: loss-everywhere, loss, load")
+	flag.IntVar(&o.runs, "runs", 4, "how often, with -steady")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -99,7 +105,11 @@ func run(ctx context.Context, o options) (err error) {
 	if o.single {
 		o.plan.Single, o.run.Every, o.run.AtOnce = true, 1, 1
 	}
-	fmt.Printf("%d nodes, ttl %v, seed %d; again with: labchaos -seed %d and the same other flags\n", o.site.Nodes, o.site.TTL, o.plan.Seed, o.plan.Seed)
+	if o.steady != "" {
+		fmt.Printf("%d nodes, ttl %v\n", o.site.Nodes, o.site.TTL)
+	} else {
+		fmt.Printf("%d nodes, ttl %v, seed %d; again with: labchaos -seed %d and the same other flags\n", o.site.Nodes, o.site.TTL, o.plan.Seed, o.plan.Seed)
+	}
 
 	// The site outlives Ctrl-C: faults are ended, and the observers read to the end.
 	seen, done := context.WithCancel(context.WithoutCancel(ctx))
@@ -111,6 +121,14 @@ func run(ctx context.Context, o options) (err error) {
 	defer func() { err = errors.Join(err, s.Close()) }()
 	defer s.Wait()
 	defer done()
+	if o.steady != "" {
+		f, err := steadyFault(o.steady, o.run.For)
+		if err != nil {
+			return err
+		}
+		j := chaos.NewJudge(s)
+		return errors.Join(steady(ctx, s, j, f, o.runs), report(j))
+	}
 	r := &o.run
 	r.Site, r.Plan, r.Judge, r.Log = s, chaos.NewPlan(o.plan), chaos.NewJudge(s), os.Stdout
 	err = r.Do(ctx)
