@@ -13,8 +13,10 @@ import (
 const (
 	excerptBefore = 3 * time.Second
 	excerptAfter  = JudgeLag
-	excerptLines  = 150
+	excerptLines  = 250
 	logLines      = 40 // of each agent
+	// claimsTogether is how long one round of announcements takes.
+	claimsTogether = 50 * time.Millisecond
 )
 
 // A moment is a line of an excerpt.
@@ -45,9 +47,7 @@ func (s *Site) Excerpt(from, to time.Time) string {
 	for _, a := range s.asked {
 		all = append(all, runs(a.Questions(from, to), a.Target().String())...)
 	}
-	for _, a := range s.said.Announcements(from, to) {
-		add(a.At, "claim    %s: %s for %s", a.Node, a.Claim, a.Addr)
-	}
+	all = append(all, claims(s.said.Announcements(from, to))...)
 	for i, c := range s.cards {
 		for _, o := range c.Between(from, to) {
 			add(o.At, "card     %s is at %s", s.asked[i].Target(), names(o.Nodes))
@@ -86,6 +86,24 @@ func runs(qs []lab.Question, target string) []moment {
 		}
 		all = append(all, moment{qs[i].Sent, fmt.Sprintf("answer   %s: %d questions until %s answered by %s",
 			target, k-i, clock(qs[k-1].Sent), names(qs[i].Nodes))})
+		i = k
+	}
+	return all
+}
+
+// claims sums up those that follow each other closely and say the same: an announcement goes to every neighbour.
+func claims(as []lab.Announcement) []moment {
+	var all []moment
+	for i := 0; i < len(as); {
+		k := i
+		for k < len(as) && as[k].Node == as[i].Node && as[k].Claim == as[i].Claim && as[k].Addr == as[i].Addr && as[k].At.Sub(as[i].At) < claimsTogether {
+			k++
+		}
+		text := fmt.Sprintf("claim    %s: %s for %s", as[i].Node, as[i].Claim, as[i].Addr)
+		if k-i > 1 {
+			text += fmt.Sprintf(" (%d times)", k-i)
+		}
+		all = append(all, moment{as[i].At, text})
 		i = k
 	}
 	return all

@@ -13,6 +13,7 @@ type Kind string
 const (
 	Kill          Kind = "kill"            // SIGKILL of the agent; it is started again at the end
 	KillRestart   Kind = "kill-restart"    // SIGKILL of the agent, and started at once
+	End           Kind = "end"             // SIGUSR2: the agent keeps what it has, as before a restart, that comes at the end only
 	Stop          Kind = "stop"            // SIGTERM of the agent: it hands over; it is started again at the end
 	Hang          Kind = "hang"            // SIGSTOP of the agent
 	Stutter       Kind = "stutter"         // SIGSTOP of the agent again and again, Times times For, with as long between
@@ -36,7 +37,7 @@ const (
 )
 
 // Kinds are all of them, in the order of the summary.
-var Kinds = []Kind{Kill, KillRestart, Stop, Hang, Stutter, RestartStorm, Freeze, Power, Isolate, Deaf, Mute, Between,
+var Kinds = []Kind{Kill, KillRestart, End, Stop, Hang, Stutter, RestartStorm, Freeze, Power, Isolate, Deaf, Mute, Between,
 	Loss, LossAll, Flap, CardDown, Unplug, FlushRules, LoseAddresses, FlushAll, Busy, Switchover}
 
 // A Role says whom a fault meets. It is looked up when the fault begins.
@@ -85,7 +86,7 @@ const (
 // parts are those a kind must have for itself. Faults in the switch need none: they add up.
 func (k Kind) parts() []part {
 	switch k {
-	case Kill, KillRestart, Stop, Hang, Stutter, RestartStorm, Freeze, Switchover:
+	case Kill, KillRestart, End, Stop, Hang, Stutter, RestartStorm, Freeze, Switchover:
 		return []part{agentPart}
 	case FlushRules: // also of a machine whose agent hangs
 		return []part{rulesPart}

@@ -39,7 +39,7 @@ func (s *Site) Recover(ctx context.Context) (Recovery, error) {
 			continue
 		}
 		ended = errors.Join(ended, fmt.Errorf("%w: %s", ErrAgentEnded, n.Name))
-		if err := bounded(ctx, repairWait, func(ctx context.Context) error { return n.StartAgent(ctx) }); err != nil {
+		if err := bounded(ctx, repairWait, func(ctx context.Context) error { return start(ctx, n) }); err != nil {
 			return Recovery{}, errors.Join(ended, err)
 		}
 	}

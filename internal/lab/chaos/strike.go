@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/hbagent/hbagent/internal/lab"
@@ -13,6 +14,7 @@ const (
 	lossPercent  = 30
 	busyPerNode  = 2
 	switchingMax = 5 * time.Second
+	restartPause = 100 * time.Millisecond // systemd's RestartSec
 )
 
 // ErrNobodyFree is returned by [Site.Strike] where other faults have every machine the fault could meet.
@@ -42,13 +44,16 @@ func (s *Site) Strike(ctx context.Context, f Fault) error {
 func (s *Site) strike(ctx context.Context, f Fault, n *lab.Node) error {
 	switch f.Kind {
 	case Kill:
-		return lasting(ctx, f.For, func(context.Context) error { return n.KillAgent() }, func(ctx context.Context) error { return n.StartAgent(ctx) })
+		return lasting(ctx, f.For, func(context.Context) error { return n.KillAgent() }, func(ctx context.Context) error { return start(ctx, n) })
 	case KillRestart:
 		return restart(ctx, n, true)
 	case RestartStorm:
 		return times(ctx, f.Times, func() error { return restart(ctx, n, false) })
+	case End:
+		return lasting(ctx, f.For, func(ctx context.Context) error { return n.EndAgent(ctx, syscall.SIGUSR2) },
+			func(ctx context.Context) error { return start(ctx, n) })
 	case Stop:
-		return lasting(ctx, f.For, n.StopAgent, func(ctx context.Context) error { return n.StartAgent(ctx) })
+		return lasting(ctx, f.For, n.StopAgent, func(ctx context.Context) error { return start(ctx, n) })
 	case Hang:
 		return n.HangAgent(ctx, f.For)
 	case Stutter:
@@ -124,7 +129,18 @@ func (s *Site) boot(ctx context.Context, n *lab.Node) error {
 	if err := s.web[n.Name].Start(ctx); err != nil {
 		return err
 	}
-	return n.StartAgent(ctx)
+	return start(ctx, n)
+}
+
+// start starts the agent, again and again as systemd does: one that finds the machine's own address gone, which
+// is another fault's work, ends with an error.
+func start(ctx context.Context, n *lab.Node) error {
+	for {
+		err := n.StartAgent(ctx)
+		if err == nil || pause(ctx, restartPause) != nil {
+			return err
+		}
+	}
 }
 
 // another is a machine that is not n.
@@ -156,7 +172,16 @@ func bounded(ctx context.Context, d time.Duration, f func(context.Context) error
 
 // restart is not cut short: the machine would be left without an agent.
 func restart(ctx context.Context, n *lab.Node, killed bool) error {
-	return bounded(context.WithoutCancel(ctx), repairWait, func(ctx context.Context) error { return n.RestartAgent(ctx, killed) })
+	sig := syscall.SIGUSR2
+	if killed {
+		sig = syscall.SIGKILL
+	}
+	return bounded(context.WithoutCancel(ctx), repairWait, func(ctx context.Context) error {
+		if err := n.EndAgent(ctx, sig); err != nil {
+			return err
+		}
+		return start(ctx, n)
+	})
 }
 
 func times(ctx context.Context, n int, f func() error) error {
