@@ -157,7 +157,7 @@ func (a *agent) connect(cfg *config.Config, keys [][]byte, record *lease.Record)
 	if err != nil {
 		return err
 	}
-	a.loop.addrs = a.vip
+	a.loop.addrs, a.loop.gate = a.vip, gate.String()
 	a.runner, err = checks.NewRunner(checkSpecs(cfg, node), func(s checks.State) {
 		a.loop.post(io, func() { a.loop.checkChanged(s) })
 	}, checks.Options{ARP: vip.ProbeHost, Logger: a.log})
@@ -194,7 +194,7 @@ func (a *agent) run(ctx context.Context) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR2, syscall.SIGHUP)
 	defer signal.Stop(signals)
 	a.history.add(control.Event{Kind: kindAgent, Reason: "started", Detail: "version " + a.opts.Version})
-	a.log.Info("agent started", "version", a.opts.Version, "cluster", a.loop.cfg.Cluster.Name)
+	a.log.Info("agent started", "version", a.opts.Version, "cluster", a.loop.cfg.Cluster.Name, "gate", a.loop.gate)
 
 	a.lookAtLinks()
 

@@ -221,9 +221,15 @@ func (l *loop) renew(effects []lease.Effect) {
 
 // renewFailed is called when the kernel did not take a renewal. Where that was
 // too late (the gate had shut by itself: this machine stood still), the voters
-// are asked before anything is opened. Opening again is the cure for whatever
-// else has gone missing; where that fails too, openNow gives the group up.
+// are asked before anything is opened. A stall that was shorter costs one
+// renewal: the group is open until the deadline it had, and the next one is near.
+// Opening again is the cure for whatever else has gone missing; where that fails
+// too, openNow gives the group up.
 func (l *loop) renewFailed(e lease.Renew, err error) {
+	if errors.Is(err, vip.ErrStalled) {
+		l.log.Warn("this machine stalls: a renewal is put off", "group", e.Group, "error", err)
+		return
+	}
 	l.log.Error("cannot renew the group in the kernel", "group", e.Group, "error", err)
 	if tooLate(err) || errors.Is(err, vip.ErrNotOpen) {
 		l.history.add(control.Event{Group: e.Group, Kind: kindAddress, Epoch: uint64(e.Epoch), Reason: "gate shut by itself", Detail: err.Error()})

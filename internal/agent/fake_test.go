@@ -83,6 +83,7 @@ type fakeAddresses struct {
 	calls    []string
 	openErr  error
 	renewErr error // of the next renewal
+	renewed  []int // groups of each renewal
 	lateOnce bool  // the next Open comes too late for its lease
 	openTook time.Duration
 	shutErr  error
@@ -121,11 +122,12 @@ func (f *fakeAddresses) Open(group string, deadline time.Duration) error {
 
 func (f *fakeAddresses) RenewAll(deadlines map[string]time.Duration) map[string]error {
 	failed := make(map[string]error)
+	f.mu.Lock()
+	f.renewed = append(f.renewed, len(deadlines))
+	err := f.renewErr
+	f.renewErr = nil
+	f.mu.Unlock()
 	for group, deadline := range deadlines {
-		f.mu.Lock()
-		err := f.renewErr
-		f.renewErr = nil
-		f.mu.Unlock()
 		if err == nil {
 			err = f.hold(group, deadline)
 		}

@@ -64,6 +64,7 @@ type loop struct {
 	version    string
 	node       string        // this one
 	ttl        time.Duration // another one needs a restart
+	gate       string        // its name, for status
 	runIDValue lease.RunID
 	started    time.Time
 	boot       func() time.Duration // CLOCK_BOOTTIME

@@ -14,7 +14,7 @@ import (
 // status fills what `hbagent status` shows. It runs in the loop and only reads.
 func (l *loop) status() control.Status {
 	s := control.Status{
-		Cluster: l.cfg.Cluster.Name, Node: l.node, At: time.Now(), ConfigHash: l.cfg.Hash,
+		Cluster: l.cfg.Cluster.Name, Node: l.node, At: time.Now(), ConfigHash: l.cfg.Hash, Gate: l.gate,
 		Quorum: l.quorum(), Warnings: l.warnings(),
 	}
 	for _, name := range l.order {

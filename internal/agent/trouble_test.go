@@ -2,13 +2,16 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/pkg/checks"
 	"github.com/hbagent/hbagent/pkg/lease"
 	"github.com/hbagent/hbagent/pkg/vip"
@@ -235,6 +238,84 @@ func TestRenewFails(t *testing.T) {
 		w.owned("web2")
 		diff(t, "calls on web1", web1.addrs.said(), []string{"open web", "shut web: released"})
 	})
+}
+
+// The kernel had shut the gate before it was renewed: the voters are asked before it is opened again.
+func TestRenewTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, _, _ := settled(t, testConfig)
+		web1.addrs.said()
+		web1.addrs.mu.Lock()
+		web1.addrs.renewErr = fmt.Errorf("vip: %w", vip.ErrGateExpired)
+		web1.addrs.mu.Unlock()
+		w.wait(testTTL)
+		w.owned("web1")
+		diff(t, "calls on web1", web1.addrs.said(), []string{"shut web: machine or process was paused", "open web"})
+		diff(t, "history", web1.events(kindAddress), []string{">: gate shut by itself"})
+	})
+}
+
+// A stall that was shorter than the lease costs one renewal, and nothing else.
+func TestRenewStalled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, _, _ := settled(t, testConfig)
+		web1.addrs.said()
+		web1.addrs.mu.Lock()
+		web1.addrs.renewErr = fmt.Errorf("vip: %w", vip.ErrStalled)
+		web1.addrs.mu.Unlock()
+		w.wait(testTTL)
+		w.owned("web1")
+		diff(t, "calls on web1", web1.addrs.said(), []string(nil))
+	})
+}
+
+// However many groups a node has, a round renews them all at once, and each once.
+func TestRenewalsAreOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		text := testConfig
+		for i := range 9 {
+			text += fmt.Sprintf("[[group]]\nname = \"g%d\"\naddresses = [\"10.0.1.%d/24\"]\ninterface = \"eth0\"\nnodes = [\"web1\", \"web2\"]\n", i, i+1)
+		}
+		w, web1, _, _ := settled(t, text)
+		web1.addrs.mu.Lock()
+		web1.addrs.renewed = nil
+		web1.addrs.mu.Unlock()
+		w.wait(testTTL)
+		web1.addrs.mu.Lock()
+		defer web1.addrs.mu.Unlock()
+		if n := len(web1.addrs.renewed); n < 4 || n > 6 {
+			t.Errorf("%d renewals in one ttl, want 5: %v groups", n, web1.addrs.renewed)
+		}
+		for _, n := range web1.addrs.renewed {
+			if n != 10 {
+				t.Errorf("renewals of %v groups, want 10 each", web1.addrs.renewed)
+				break
+			}
+		}
+	})
+}
+
+// The config knows the shortest lease without a gate by a number of its own.
+func TestShortestLeaseWithoutGate(t *testing.T) {
+	gate := func(ttl time.Duration) error {
+		text := regexp.MustCompile(`(?m)^ttl .*$`).ReplaceAllString(testConfig, fmt.Sprintf("ttl = %q\ngate = \"address\"", ttl))
+		cfg, err := config.Parse("hbagent.toml", []byte(text))
+		if err != nil {
+			return err
+		}
+		gate, role, err := newGate(cfg, testLogger(t))
+		if err == nil {
+			diff(t, "gate", gate.String(), "address")
+			diff(t, "role", role, vip.Sole)
+		}
+		return err
+	}
+	if err := gate(vip.MinSoleTTL); err != nil {
+		t.Errorf("a ttl of %v is refused: %v", vip.MinSoleTTL, err)
+	}
+	if err := gate(vip.MinSoleTTL - time.Millisecond); err == nil {
+		t.Errorf("a ttl below %v is accepted", vip.MinSoleTTL)
+	}
 }
 
 func TestLeaseQueueFull(t *testing.T) {

@@ -24,9 +24,9 @@ func (a *app) cleanup() *cobra.Command {
 		Use:   "cleanup",
 		Short: "Remove what a dead agent left on this machine",
 		Long: `Removes every address that the run directory records as added by an agent, and
-the nftables tables named hbagent, and nothing else. hbagent.service runs it after
-each stop; then it spares the groups that the agent may resume when it is started
-again within their lease.
+the nftables tables named hbagent, and nothing else. hbagent.service runs it
+after each stop; then it spares the groups that the agent may resume when it is
+started again within their lease.
 
 Exit codes: 0 nothing is left, 1 failed or an agent is running, 2 wrong usage.`,
 		Args: cobra.NoArgs,

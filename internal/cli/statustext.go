@@ -62,6 +62,9 @@ func (a *app) writeStatus(w io.Writer, s control.Status, verbose bool) error {
 	p.line(a.screen.paint(severityStyle(s.Severity()), line))
 	p.wrapped("", faint, fmt.Sprintf("cluster %s as %s sees it, %s; %d of %d voters heard",
 		s.Cluster, s.Node, s.At.In(a.zone).Format(timeLayout), s.Quorum.Seen, s.Quorum.Voters))
+	if verbose && s.Gate != "" {
+		p.wrapped("", faint, fmt.Sprintf("gate in the kernel of %s: %s", s.Node, s.Gate))
+	}
 	p.problems(s, whole)
 	p.table(groupsTable(s), 0)
 	p.table(nodesTable(s), 0)

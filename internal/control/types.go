@@ -43,10 +43,13 @@ type Status struct {
 	Node       string    `json:"node"`        // who answers
 	At         time.Time `json:"at"`          // wall clock of the answering node
 	ConfigHash string    `json:"config_hash"` // of the file the answering node has loaded
-	Quorum     Quorum    `json:"quorum"`
-	Groups     []Group   `json:"groups"`   // in the order of the config
-	Nodes      []Node    `json:"nodes"`    // in the order of the config
-	Warnings   []string  `json:"warnings"` // worth knowing; they do not change [Status.Severity]
+	// Gate is what ends a lease in the answering node's kernel: "nft", with "owner" and "egress" behind it
+	// where the kernel has them, or "address".
+	Gate     string   `json:"gate,omitempty"`
+	Quorum   Quorum   `json:"quorum"`
+	Groups   []Group  `json:"groups"`   // in the order of the config
+	Nodes    []Node   `json:"nodes"`    // in the order of the config
+	Warnings []string `json:"warnings"` // worth knowing; they do not change [Status.Severity]
 }
 
 // Quorum says how much of the configured electorate the answering node hears.

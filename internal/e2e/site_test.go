@@ -43,6 +43,9 @@ type site struct {
 	client *lab.HTTPProbe
 	arp    *lab.ARPWatch
 	cards  *lab.AddressWatch
+	// silent: an agent that is hung or dead leaves the address on its machine for a few seconds, where nobody
+	// hears of it. The ARP observer watches that.
+	silent bool
 }
 
 // newSite builds a site whose web servers and agents run and whose group web is at web1. edit, if not
@@ -108,6 +111,9 @@ func (s *site) observe(t *testing.T, target netip.Prefix) {
 			t.Error("reading the machines' addresses:", err)
 		}
 		for _, two := range s.cards.OwnersOverlap(s.began, time.Now()) {
+			if s.silent {
+				continue
+			}
 			t.Errorf("%s was on the cards of %v at once, from %s on", s.target, two.Nodes, clock(two.At))
 		}
 		s.checkLogs(t)

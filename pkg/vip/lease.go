@@ -98,9 +98,10 @@ func (m *Manager) Renew(group string, deadline time.Duration) error {
 // RenewAll moves the deadlines of open groups, and returns an error for each group of which it could not; nil:
 // all were renewed. The gate is renewed here and now, for all groups at once; the lifetimes of the addresses
 // are refreshed by Run, at most once a second, because a request to the kernel can wait for its network
-// lock longer than a lease may. RenewAll therefore makes no such request. An error means that the group is
-// not, or not long, open: shut it. ErrGateExpired, ErrStalled, ErrNotOpen and ErrDeadline say that this machine
-// stood still: confirm the lease before opening again. Trouble with addresses is an AddressError event instead.
+// lock longer than a lease may. RenewAll therefore makes no such request. ErrGateExpired,
+// ErrNotOpen and ErrDeadline say that this machine stood still: confirm the lease before opening again. After
+// ErrStalled the group is open until the deadline that it had: renew it again. After another error shut it or
+// open it again. Trouble with addresses is an AddressError event instead.
 func (m *Manager) RenewAll(deadlines map[string]time.Duration) map[string]error {
 	now := m.now()
 	failed := make(map[string]error)
