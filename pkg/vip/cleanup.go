@@ -75,7 +75,7 @@ func cleanupGate(table string, spare func(group string) bool, spared bool) ([]Re
 		b.delElements(l.family, l.set, l.elements)
 	}
 	if spared {
-		if len(b.messages) > 0 {
+		if len(b.starts) > 0 {
 			err = s.commit(b)
 		}
 		have = nil

@@ -70,7 +70,7 @@
 //
 // Not covered: a bridge as the group's interface, with bridge-nf-call-iptables on, and machines behind that bridge which
 // talk to the address (their frames look routed); clients that are routed through a standby by another interface and that
-// a NAT rule of the standby sends to a container of its own; raw IPv6 frames of a program that calls them something else.
+// a NAT rule of the standby sends to a container of its own; flows that a flowtable forwards past the rules; raw IPv6 frames of a program that calls them something else.
 //
 // # Time arithmetic
 //

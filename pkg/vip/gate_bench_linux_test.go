@@ -136,3 +136,25 @@ func BenchmarkGateThroughput(b *testing.B) {
 	s.must(m.Shut("web", "benchmark"))
 	s.must(m.Close())
 }
+
+// The look at the gate, once a second.
+func BenchmarkGateVerify(b *testing.B) {
+	for _, n := range []int{1, 100} {
+		b.Run(fmt.Sprintf("groups=%d", n), func(b *testing.B) {
+			s := newSegment(b)
+			var groups []Group
+			for i := range n {
+				g := s.many(2 * n)
+				g.Name, g.Addresses = fmt.Sprintf("group-%d", i), g.Addresses[2*i:][:2]
+				groups = append(groups, g)
+			}
+			g := s.gated(GateOptions{}, groups...)
+			for b.Loop() {
+				if stands, err := g.Verify(); !stands || err != nil {
+					b.Fatal(stands, err)
+				}
+			}
+			s.must(cleanUp(g))
+		})
+	}
+}

@@ -124,3 +124,59 @@ func (s *segment) behind() netns.NsHandle {
 		Dst: &net.IPNet{IP: net.IPv4(172, 30, 0, 0), Mask: net.CIDRMask(24, 32)}}))
 	return ns
 }
+
+// packets sends one packet after the other to an address of ours, each only once, and waits for its answer. The
+// function that it returns stops that, and fails the test if one was lost.
+func (s *segment) packets(to netip.Addr) (stop func()) {
+	s.t.Helper()
+	l, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, 0)))
+	s.must(err)
+	go func() {
+		b := make([]byte, 64)
+		for {
+			n, from, err := l.ReadFromUDPAddrPort(b)
+			if err != nil {
+				return
+			}
+			_, _ = l.WriteToUDPAddrPort(b[:n], from)
+		}
+	}()
+	var c *net.UDPConn
+	inNamespace(s.t, s.ns, func() (err error) {
+		c, err = net.DialUDP("udp", nil, l.LocalAddr().(*net.UDPAddr))
+		return err
+	})
+	end := make(chan struct{})
+	result := make(chan error, 1)
+	var n uint32
+	go func() {
+		b := make([]byte, 64)
+		for ; ; n++ {
+			select {
+			case <-end:
+				result <- nil
+				return
+			default:
+			}
+			_, err := c.Write(nativeUint32(n))
+			if err == nil {
+				_ = c.SetReadDeadline(time.Now().Add(patience / 5))
+				_, err = c.Read(b)
+			}
+			if err != nil {
+				result <- fmt.Errorf("packet %d to %v: %w", n, to, err)
+				return
+			}
+		}
+	}()
+	return func() {
+		s.t.Helper()
+		close(end)
+		if err := <-result; err != nil {
+			s.t.Error(err)
+		}
+		s.t.Logf("%d packets to %v and back, one by one", n, to)
+		_ = l.Close()
+		_ = c.Close()
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -66,10 +67,17 @@ func (m *Manager) mend() error {
 	if v == nil {
 		return nil
 	}
-	m.turn.Lock()
-	defer m.turn.Unlock()
+	// Without a lock at first: mostly there is nothing to do, and a Shut must not wait for a look.
 	stands, err := v.Verify()
 	if err != nil {
+		return fmt.Errorf("vip: %w", err)
+	}
+	if stands && !slices.ContainsFunc(m.holds(), (*hold).isAway) {
+		return nil
+	}
+	m.turn.Lock()
+	defer m.turn.Unlock()
+	if stands, err = v.Verify(); err != nil {
 		return fmt.Errorf("vip: %w", err)
 	}
 	holds := m.holds()
@@ -103,12 +111,15 @@ func (m *Manager) sendAway(h *hold) error {
 	return h.withdraw(m.kernel, h.addrs)
 }
 
+func (h *hold) isAway() bool {
+	h.place.Lock()
+	defer h.place.Unlock()
+	return h.away
+}
+
 // bringBack opens the gate for a hold whose addresses were sent away, and adds them again.
 func (m *Manager) bringBack(h *hold) error {
-	h.place.Lock()
-	away := h.away
-	h.place.Unlock()
-	if !away {
+	if !h.isAway() {
 		return nil
 	}
 	m.gating.Lock() // against a Shut at this moment

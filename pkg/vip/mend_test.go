@@ -74,7 +74,7 @@ func TestMendInOrder(t *testing.T) {
 	if err := m.mend(); err != nil {
 		t.Fatal(err)
 	}
-	wantStory(t, k, "gate verify ", "remove 10.0.0.50", "gate restore ", "gate open web", "put 10.0.0.50")
+	wantStory(t, k, "gate verify ", "gate verify ", "remove 10.0.0.50", "gate restore ", "gate open web", "put 10.0.0.50")
 	if diff := cmp.Diff([]EventKind{GateLost, GateRestored}, *events); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
@@ -93,7 +93,7 @@ func TestMendFails(t *testing.T) {
 	if _, err := m.fill(m.holding("web")); !errors.Is(err, ErrNotOpen) {
 		t.Errorf("a refresh of lifetimes: %v, want %v", err, ErrNotOpen)
 	}
-	wantStory(t, k, "gate verify ", "remove 10.0.0.50", "gate restore ", "gate verify ", "remove 10.0.0.50", "gate restore ")
+	wantStory(t, k, "gate verify ", "gate verify ", "remove 10.0.0.50", "gate restore ", "gate verify ", "gate verify ", "remove 10.0.0.50", "gate restore ")
 	g.fail["restore"], g.fail["open"] = nil, broken
 	if err := m.mend(); !errors.Is(err, broken) {
 		t.Fatalf("mend: %v, want %v", err, broken)
@@ -103,7 +103,7 @@ func TestMendFails(t *testing.T) {
 	if err := m.mend(); err != nil {
 		t.Fatal(err)
 	}
-	wantStory(t, k, "gate verify ", "gate open web", "put 10.0.0.50")
+	wantStory(t, k, "gate verify ", "gate verify ", "gate open web", "put 10.0.0.50")
 	if diff := cmp.Diff([]EventKind{GateLost, GateRestored}, *events); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}

@@ -61,7 +61,7 @@ func (g *NFTGate) tryRebuild(groups []Group, keep func(group string) bool) (err 
 			g.lost = true
 			continue
 		}
-		if r := new(refusal); !errors.As(err, &r) || !errors.Is(err, unix.ENOENT) {
+		if r := new(refusal); !errors.As(err, &r) || !errors.Is(err, unix.ENOENT) && !errors.Is(err, ErrDeadline) {
 			return err
 		}
 		// A table, an interface or a live element went in between.
@@ -70,6 +70,7 @@ func (g *NFTGate) tryRebuild(groups []Group, keep func(group string) bool) (err 
 		return err
 	}
 	g.want, err = takeSnapshot(g.socket, g.table)
+	g.builds++
 	return err
 }
 
@@ -103,7 +104,9 @@ func (g *NFTGate) carry(next layout, have []family, keep func(group string) bool
 		if until, known := g.live[m.group.Name]; known {
 			c.until = until // as the lease has it, without the roundings of the kernel
 		}
-		out[m.group.Name] = c
+		if g.timeout(c.until-g.now()) > 0 { // else it is over, or nearly
+			out[m.group.Name] = c
+		}
 	}
 	return out, nil
 }
@@ -111,7 +114,7 @@ func (g *NFTGate) carry(next layout, have []family, keep func(group string) bool
 // replace is the transaction. Where groups stay live it is guarded as a renewal is: the old elements must be
 // there still, and a stall must not lengthen them.
 func (g *NFTGate) replace(next layout, have []family, stay map[string]carried) error {
-	fill := func(now time.Duration, b *batch) {
+	fill := func(b *batch) {
 		names := slices.Sorted(maps.Keys(stay))
 		for _, name := range names {
 			for _, f := range have {
@@ -127,7 +130,7 @@ func (g *NFTGate) replace(next layout, have []family, stay map[string]carried) e
 		was := g.layout
 		g.layout = next // speak looks at it
 		for _, name := range names {
-			_ = g.speak(b, stay[name].member, false, stay[name].until, now) // over, or nearly: shut
+			g.speak(b, stay[name].member, false, stay[name].until)
 		}
 		g.layout = was
 	}
@@ -140,7 +143,7 @@ func (g *NFTGate) replace(next layout, have []family, stay map[string]carried) e
 	}
 	if len(stay) == 0 {
 		b := &batch{table: g.table}
-		fill(g.now(), b)
+		fill(b)
 		if err := g.socket.commit(b); err != nil {
 			return err
 		}
@@ -148,13 +151,13 @@ func (g *NFTGate) replace(next layout, have []family, stay map[string]carried) e
 		return nil
 	}
 	replaced := false
-	return g.guarded(func(now time.Duration, b *batch) {
+	return g.guarded(func(b *batch) {
 		if !replaced {
-			fill(now, b)
+			fill(b)
 			return
 		}
 		for _, name := range slices.Sorted(maps.Keys(stay)) { // the kernel was slow: set the timeouts right
-			_ = g.speak(b, stay[name].member, true, stay[name].until, now)
+			g.speak(b, stay[name].member, true, stay[name].until)
 		}
 	}, func() { replaced = true; done() })
 }

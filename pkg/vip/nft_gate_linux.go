@@ -10,7 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,6 +56,11 @@ type NFTGate struct {
 	lost  bool // the tables are not ours any more: see Verify
 	token uint32
 	want  snapshot
+	// builds counts the times that want changed.
+	builds int
+	// reader is for Verify, beside everything else: a look at the tables must not make a renewal wait.
+	reading sync.Mutex
+	reader  *nftSocket
 	// stall is called between reading the clock and the transaction that uses it. Tests stop there.
 	stall func()
 }
@@ -87,6 +91,10 @@ func NewGate(o GateOptions) (*NFTGate, error) {
 	if g.socket, err = newNFTSocket(); err != nil {
 		return nil, fmt.Errorf("vip: gate: %w", err)
 	}
+	if g.reader, err = newNFTSocket(); err != nil {
+		_ = g.socket.close()
+		return nil, fmt.Errorf("vip: gate: %w", err)
+	}
 	g.token = uint32(g.now()) // so that a predecessor's are others
 	return g, nil
 }
@@ -113,13 +121,7 @@ func (g *NFTGate) Open(group string, deadline time.Duration) error {
 	}
 	for range gateTries {
 		_, renew := g.live[group]
-		var tooLate error
-		err := g.guarded(func(now time.Duration, b *batch) {
-			tooLate = g.speak(b, m, renew, deadline, now)
-		}, func() { renew, g.live[group] = true, deadline })
-		if tooLate != nil {
-			return tooLate
-		}
+		err := g.guarded(func(b *batch) { g.speak(b, m, renew, deadline) }, func() { renew, g.live[group] = true, deadline })
 		switch {
 		case err == nil:
 			return nil
@@ -134,15 +136,11 @@ func (g *NFTGate) Open(group string, deadline time.Duration) error {
 	return fmt.Errorf("%w: opening %s", ErrStalled, group)
 }
 
-// speak adds the messages that make the group live until deadline. It adds nothing where that is too close.
-func (g *NFTGate) speak(b *batch, m member, renew bool, deadline, now time.Duration) error {
-	timeout := g.timeout(deadline - now)
-	if timeout <= 0 {
-		return fmt.Errorf("%w: %v left, and the gate takes %v of them", ErrDeadline, deadline-now, g.shorter)
-	}
-	var flags netlink.HeaderFlags
+// speak adds the messages that make the group live until deadline.
+func (g *NFTGate) speak(b *batch, m member, renew bool, deadline time.Duration) {
+	var flags uint16
 	if !renew {
-		flags = netlink.Excl
+		flags = unix.NLM_F_EXCL
 	}
 	for _, f := range g.layout.families() {
 		elements := g.elements(m, f)
@@ -153,12 +151,11 @@ func (g *NFTGate) speak(b *batch, m member, renew bool, deadline, now time.Durat
 			b.delElements(f, m.liveSet(), elements)
 		}
 		for i := range elements {
-			elements[i].timeout = timeout
+			elements[i].until = deadline
 			elements[i].comment = m.group.Name
 		}
 		b.addElements(f, m.liveSet(), flags, elements)
 	}
-	return nil
 }
 
 func (g *NFTGate) elements(m member, f family) []nftElement {
@@ -170,17 +167,21 @@ func (g *NFTGate) elements(m member, f family) []nftElement {
 }
 
 // guarded carries out a transaction whose timeouts were computed from the clock, so that it fails when this
-// process stalled in between: a token of a few milliseconds is added first, then the clock is read and
-// given to fill, then the token is deleted in the same transaction as the rest. A token that ran out is
-// not there, and the kernel refuses everything. It is then tried again with a new look at the clock;
-// ErrStalled after gateTries. done is called for each transaction that was carried out.
-func (g *NFTGate) guarded(fill func(now time.Duration, b *batch), done func()) error {
+// process stalled in between: a token of a few milliseconds is added first, then the clock is read, then
+// the token is deleted in the same transaction as the rest. A token that ran out is not there, and the kernel
+// refuses everything. It is then tried again with a new look at the clock; ErrStalled after gateTries. fill makes the
+// transaction, before all that; done is called for each one that was carried out.
+func (g *NFTGate) guarded(fill func(b *batch), done func()) error {
 	if g.lost {
 		return ErrGateLost
 	}
 	for range gateTries {
 		g.token++
-		token := []nftElement{{key: nativeUint32(g.token), timeout: g.timing.token}}
+		token := []nftElement{{key: nativeUint32(g.token)}}
+		second := &batch{table: g.table}
+		second.delElements(familyINet, tokens, token)
+		fill(second)
+		token[0].timeout = g.timing.token
 		first := &batch{table: g.table}
 		first.addElements(familyINet, tokens, 0, token)
 		if err := g.socket.commit(first); err != nil {
@@ -190,10 +191,9 @@ func (g *NFTGate) guarded(fill func(now time.Duration, b *batch), done func()) e
 			return g.explain(err)
 		}
 		read := g.now()
-		token[0].timeout = 0
-		second := &batch{table: g.table}
-		second.delElements(familyINet, tokens, token)
-		fill(read, second)
+		if err := second.stampAll(read, g.timing); err != nil {
+			return err
+		}
 		if g.stall != nil {
 			g.stall()
 		}
@@ -225,7 +225,7 @@ func (g *NFTGate) Shut(group string) error {
 	}
 	b := &batch{table: g.table}
 	g.silence(b, m)
-	if len(b.messages) == 0 {
+	if len(b.starts) == 0 {
 		return nil
 	}
 	err := g.socket.commit(b)
@@ -261,12 +261,14 @@ func (g *NFTGate) Close() error {
 		}
 	}
 	g.lost = true
-	return errors.Join(append(errs, g.socket.close())...)
+	g.reading.Lock()
+	defer g.reading.Unlock()
+	return errors.Join(append(errs, g.socket.close(), g.reader.close())...)
 }
 
 func (g *NFTGate) member(group string) (member, bool) {
-	i := slices.IndexFunc(g.layout.members, func(m member) bool { return m.group.Name == group })
-	if i < 0 {
+	i, known := g.layout.index[group]
+	if !known {
 		return member{}, false
 	}
 	return g.layout.members[i], true
@@ -274,9 +276,11 @@ func (g *NFTGate) member(group string) (member, bool) {
 
 // explain names what callers act on.
 func (g *NFTGate) explain(err error) error {
-	switch {
+	switch r := new(refusal); {
 	case g.lost, errors.Is(err, ErrGateLost):
 		return ErrGateLost
+	case errors.Is(err, ErrDeadline) && errors.As(err, &r):
+		return r.first // it was not the kernel that refused
 	case errors.Is(err, unix.ENOENT): // a set or a chain of ours is missing
 		g.lost = true
 		return fmt.Errorf("%w: %w", ErrGateLost, err)

@@ -118,7 +118,8 @@ type layout struct {
 	features
 	flags      uint32 // of the tables
 	members    []member
-	interfaces []string // of egress chains: those that exist now
+	index      map[string]int // of members, by the group's name
+	interfaces []string       // of egress chains: those that exist now
 }
 
 // build adds the tables with everything in them to the batch. Every group is shut.
@@ -270,8 +271,9 @@ func (l layout) speakers(b *batch, f family, m member, has bool) {
 
 // layoutOf plans the tables for groups.
 func layoutOf(f features, groups []Group, exists func(iface string) bool) layout {
-	l := layout{features: f}
-	for _, g := range groups {
+	l := layout{features: f, index: make(map[string]int, len(groups))}
+	for i, g := range groups {
+		l.index[g.Name] = i
 		l.members = append(l.members, memberOf(g))
 		if !slices.Contains(l.interfaces, g.Interface) && exists(g.Interface) {
 			l.interfaces = append(l.interfaces, g.Interface)

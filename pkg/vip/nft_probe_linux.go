@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -133,7 +132,7 @@ func (g *NFTGate) atomic() error {
 		return fmt.Errorf("a transaction with an impossible part: %v, want a refusal", err)
 	}
 	b = &batch{table: g.table}
-	b.addElements(familyARP, m.liveSet(), netlink.Excl, arp)
+	b.addElements(familyARP, m.liveSet(), unix.NLM_F_EXCL, arp)
 	if err := g.socket.commit(b); !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("a refused transaction has changed something: %v", err)
 	}

@@ -29,15 +29,17 @@ func (g *NFTGate) Renew(deadlines map[string]time.Duration) map[string]error {
 		todo[name] = m
 	}
 	for tries := gateTries; len(todo) > 0; tries-- {
-		err := g.renewAll(deadlines, todo, failed)
+		err := g.renewAll(deadlines, todo)
 		if err == nil {
 			break
 		}
 		bad := 0
 		if r := new(groupRefusal); errors.As(err, &r) && tries > 1 {
-			for _, name := range r.groups {
-				failed[name] = fmt.Errorf("%w: %s", ErrGateExpired, name)
-				delete(g.live, name)
+			for name, why := range r.groups {
+				failed[name] = why
+				if errors.Is(why, ErrGateExpired) {
+					delete(g.live, name)
+				}
 				delete(todo, name)
 				bad++
 			}
@@ -56,30 +58,24 @@ func (g *NFTGate) Renew(deadlines map[string]time.Duration) map[string]error {
 	return failed
 }
 
-// groupRefusal is a refusal that concerns the old elements of some groups only.
+// groupRefusal is a refusal that concerns some groups only, each for its reason.
 type groupRefusal struct {
 	error
-	groups []string
+	groups map[string]error
 }
 
 func (r *groupRefusal) Unwrap() error { return r.error }
 
-// renewAll renews todo in one transaction. Groups whose deadline is too close are taken out.
-func (g *NFTGate) renewAll(deadlines map[string]time.Duration, todo map[string]member, failed map[string]error) error {
+// renewAll renews todo in one transaction.
+func (g *NFTGate) renewAll(deadlines map[string]time.Duration, todo map[string]member) error {
 	var of []string // group of each message
 	names := slices.Sorted(maps.Keys(todo))
-	err := g.guarded(func(now time.Duration, b *batch) {
-		of = []string{""}
+	err := g.guarded(func(b *batch) {
+		of = of[:0]
+		of = append(of, "") // the token
 		for _, name := range names {
-			m, still := todo[name]
-			if !still {
-				continue
-			}
-			if err := g.speak(b, m, true, deadlines[name], now); err != nil {
-				failed[name] = err
-				delete(todo, name)
-			}
-			for len(of) < len(b.messages) {
+			g.speak(b, todo[name], true, deadlines[name])
+			for len(of) < len(b.starts) {
 				of = append(of, name)
 			}
 		}
@@ -92,10 +88,14 @@ func (g *NFTGate) renewAll(deadlines map[string]time.Duration, todo map[string]m
 	if !errors.As(err, &r) {
 		return err
 	}
-	out := &groupRefusal{error: err}
+	out := &groupRefusal{error: err, groups: make(map[string]error)}
 	for i, e := range r.at {
-		if i >= 0 && i < len(of) && of[i] != "" && errors.Is(e, unix.ENOENT) && !slices.Contains(out.groups, of[i]) {
-			out.groups = append(out.groups, of[i])
+		switch {
+		case i <= 0 || i >= len(of):
+		case errors.Is(e, ErrDeadline):
+			out.groups[of[i]] = e
+		case errors.Is(e, unix.ENOENT):
+			out.groups[of[i]] = fmt.Errorf("%w: %s", ErrGateExpired, of[i])
 		}
 	}
 	return out

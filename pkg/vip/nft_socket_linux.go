@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,6 +48,11 @@ func (s *nftSocket) set() error {
 		return err
 	}
 	s.port = name.(*unix.SockaddrNetlink).Pid
+	// The kernel answers at once; a bound all the same, lest a listing waits for ever.
+	wait := unix.NsecToTimeval(netlinkTimeout.Nanoseconds())
+	if err := unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
+		return err
+	}
 	// Errors without a copy of what was sent: 20 bytes each instead of all of it.
 	if err := unix.SetsockoptInt(s.fd, unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1); err != nil {
 		return err
@@ -85,14 +89,20 @@ func (s *nftSocket) commit(b *batch) error {
 	if b.err != nil {
 		return b.err
 	}
+	out := make([]byte, 0, len(b.buf)+64)
 	first := s.seq + 1
-	out := s.marker(nil, unix.NFNL_MSG_BATCH_BEGIN)
-	for i, m := range b.messages {
-		flags := m.Header.Flags
-		if i == len(b.messages)-1 {
-			flags |= netlink.Acknowledge // one answer is enough, and comes after the end
-		}
-		out = s.append(out, uint16(m.Header.Type), uint16(flags), m.Data)
+	out = s.marker(out, unix.NFNL_MSG_BATCH_BEGIN)
+	offset := len(out)
+	out = append(out, b.buf...)
+	for _, start := range b.starts {
+		s.seq++
+		h := out[offset+start:]
+		binary.NativeEndian.PutUint32(h[8:], s.seq)
+		binary.NativeEndian.PutUint32(h[12:], s.port)
+	}
+	if n := len(b.starts); n > 0 { // one answer is enough, and comes after the end
+		flags := out[offset+b.starts[n-1]+6:]
+		binary.NativeEndian.PutUint16(flags, binary.NativeEndian.Uint16(flags)|unix.NLM_F_ACK)
 	}
 	out = s.marker(out, unix.NFNL_MSG_BATCH_END)
 	if err := s.send(out); err != nil {
@@ -120,18 +130,18 @@ func (s *nftSocket) answers(b *batch, first uint32) error {
 			i := int(h.Seq-first) - 1 // the first one is the begin of the batch
 			code := int32(binary.NativeEndian.Uint32(data))
 			if code == 0 {
-				done = done || i == len(b.messages)-1
+				done = done || i == len(b.starts)-1
 				return
 			}
 			err := unix.Errno(-code)
-			if i < 0 || i >= len(b.messages) {
+			if i < 0 || i >= len(b.starts) {
 				i = -1
 			}
 			no.at[i] = err
 			if no.first == nil {
 				no.first, no.about = err, "the batch"
 				if i >= 0 {
-					no.about = b.about[i]
+					no.about = b.about[i].String()
 				}
 			}
 		})

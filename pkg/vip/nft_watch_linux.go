@@ -50,13 +50,21 @@ func (g *NFTGate) Watch(ctx context.Context, changed func()) error {
 // was made anew, and its chain went with the old one) is put right here, with live groups staying live.
 func (g *NFTGate) Verify() (stands bool, err error) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.built || g.lost {
-		return !g.built, nil
+	built, lost, builds := g.built, g.lost, g.builds
+	g.mu.Unlock()
+	if !built || lost {
+		return !built, nil
 	}
-	have, err := takeSnapshot(g.socket, g.table)
+	g.reading.Lock()
+	have, err := takeSnapshot(g.reader, g.table)
+	g.reading.Unlock()
 	if err != nil {
 		return false, fmt.Errorf("gate: %w", err)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.lost || g.builds != builds {
+		return !g.lost, nil // what was read is of another time
 	}
 	if have[familyINet] != g.want[familyINet] || have[familyARP] != g.want[familyARP] {
 		g.lost = true
