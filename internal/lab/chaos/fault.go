@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -39,6 +40,12 @@ const (
 // Kinds are all of them, in the order of the summary.
 var Kinds = []Kind{Kill, KillRestart, End, Stop, Hang, Stutter, RestartStorm, Freeze, Power, Isolate, Deaf, Mute, Between,
 	Loss, LossAll, Flap, CardDown, Unplug, FlushRules, LoseAddresses, FlushAll, Busy, Switchover}
+
+// KindsOf are those that a site is promised to stand. Two machines and a witness cannot stand Between: each hears the
+// witness and believes the other one dead, and neither can hear the other one answer for the address.
+func KindsOf(witness bool) []Kind {
+	return slices.DeleteFunc(slices.Clone(Kinds), func(k Kind) bool { return witness && k == Between })
+}
 
 // A Role says whom a fault meets. It is looked up when the fault begins.
 type Role string
@@ -86,8 +93,12 @@ const (
 // parts are those a kind must have for itself. Faults in the switch need none: they add up.
 func (k Kind) parts() []part {
 	switch k {
-	case Kill, KillRestart, End, Stop, Hang, Stutter, RestartStorm, Freeze, Switchover:
+	case Hang, Stutter, Freeze, Switchover:
 		return []part{agentPart}
+	case Kill, KillRestart, End, Stop, RestartStorm:
+		// Rules that are flushed while there is no agent are the one pair that hbagent does not promise to stand:
+		// the tables have lost their owner, and what is still on the card answers until its lifetime ends.
+		return []part{agentPart, rulesPart}
 	case FlushRules: // also of a machine whose agent hangs
 		return []part{rulesPart}
 	case Power:

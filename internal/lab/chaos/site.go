@@ -215,3 +215,6 @@ func (s *Site) take(f Fault) (n *lab.Node, release func()) {
 	}
 	return nil, nil
 }
+
+// Began is when the observers began to look.
+func (s *Site) Began() time.Time { return s.began }

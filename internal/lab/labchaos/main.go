@@ -99,6 +99,9 @@ func run(ctx context.Context, o options) (err error) {
 		return err
 	}
 	o.site.Witness = o.site.Nodes == 2
+	if o.kinds == "" {
+		o.plan.Kinds = chaos.KindsOf(o.site.Witness)
+	}
 	if o.run.Bound == 0 {
 		o.run.Bound = max(2*time.Second, 2*o.site.TTL)
 	}
