@@ -18,7 +18,7 @@ func TestSteady(t *testing.T) {
 		moves int // at most
 	}{
 		{on(chaos.Anybody, chaos.LossAll, 15*time.Second), 1},
-		{owner(chaos.Busy, 8*time.Second), 1},
+		{owner(chaos.Busy, 5*time.Second), 1},
 	} {
 		t.Run(tt.deed.fault.String(), func(t *testing.T) {
 			before := s.judge.Moves()

@@ -35,6 +35,7 @@ func newStage(t *testing.T, o chaos.Options) *stage {
 		end()
 		t.Fatal(err)
 	}
+	s.Calm = s.TTL + s.TTL/5 // who lost a lease would show
 	st := &stage{Site: s, judge: chaos.NewJudge(s)}
 	t.Cleanup(func() {
 		_, before := st.judge.Violations()

@@ -2,6 +2,8 @@ package chaos_test
 
 import (
 	"errors"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -35,18 +37,18 @@ var (
 	one = []deed{
 		owner(chaos.Kill, 2500*ms), standby(chaos.Kill, 1500*ms),
 		owner(chaos.KillRestart, 0), standby(chaos.KillRestart, 0),
-		owner(chaos.Stop, 500*ms),
-		owner(chaos.Hang, 200*ms), owner(chaos.Hang, 500*ms), owner(chaos.Hang, 850*ms), owner(chaos.Hang, 950*ms),
-		owner(chaos.Hang, 1100*ms), owner(chaos.Hang, 1500*ms), owner(chaos.Hang, 3*time.Second), owner(chaos.Hang, 10*time.Second),
-		standby(chaos.Hang, 200*ms), standby(chaos.Hang, 2*time.Second),
-		owner(chaos.Stutter, 150*ms).repeated(5), owner(chaos.Stutter, 600*ms).repeated(3),
-		owner(chaos.Freeze, 500*ms), owner(chaos.Freeze, 1200*ms), owner(chaos.Freeze, 3*time.Second), standby(chaos.Freeze, 1500*ms),
-		owner(chaos.Isolate, 500*ms), owner(chaos.Isolate, 2500*ms), standby(chaos.Isolate, 2*time.Second),
+		owner(chaos.Stop, 500*ms), owner(chaos.End, 2*time.Second), standby(chaos.End, 500*ms),
+		owner(chaos.Hang, 200*ms), owner(chaos.Hang, 500*ms), owner(chaos.Hang, 550*ms), owner(chaos.Hang, 600*ms),
+		owner(chaos.Hang, 700*ms), owner(chaos.Hang, 1200*ms), owner(chaos.Hang, 3*time.Second), owner(chaos.Hang, 10*time.Second),
+		standby(chaos.Hang, 200*ms), standby(chaos.Hang, 1500*ms),
+		owner(chaos.Stutter, 150*ms).repeated(5), owner(chaos.Stutter, 400*ms).repeated(3),
+		owner(chaos.Freeze, 300*ms), owner(chaos.Freeze, 800*ms), owner(chaos.Freeze, 3*time.Second), standby(chaos.Freeze, 1500*ms),
+		owner(chaos.Isolate, 300*ms), owner(chaos.Isolate, 2500*ms), standby(chaos.Isolate, 2*time.Second),
 		owner(chaos.Deaf, 2500*ms), standby(chaos.Deaf, 1500*ms),
 		owner(chaos.Mute, 2500*ms), standby(chaos.Mute, 1500*ms),
 		owner(chaos.Between, 1500*ms), standby(chaos.Between, 1500*ms),
 		owner(chaos.Loss, 2*time.Second), on(chaos.Anybody, chaos.LossAll, 3*time.Second),
-		owner(chaos.Flap, 250*ms).repeated(4),
+		owner(chaos.Flap, 200*ms).repeated(4),
 		owner(chaos.FlushRules, 0), standby(chaos.FlushRules, 0),
 		owner(chaos.LoseAddresses, 0), owner(chaos.FlushAll, 300*ms), standby(chaos.FlushAll, 300*ms),
 		owner(chaos.RestartStorm, 0).repeated(4), standby(chaos.RestartStorm, 0).repeated(3),
@@ -109,28 +111,44 @@ func (s *stage) scene(t *testing.T, deeds ...deed) {
 		s.judge.TakeLongest().Round(ms), r.Took.Round(ms))
 }
 
-// About sixty faults in one site of three machines that may all own the addresses.
+// Some eighty faults in one site of three machines that may all own the addresses.
 func TestScripted(t *testing.T) {
-	s := newStage(t, chaos.Options{Nodes: 3})
-	s.Calm = 1200 * ms // a ttl and a fifth: who lost a lease would show
+	// Shorter than the default, for the sake of the test's length.
+	s := newStage(t, chaos.Options{Nodes: 3, TTL: 600 * ms})
 	for _, d := range one {
 		t.Run(d.fault.String(), func(t *testing.T) { s.scene(t, d) })
 	}
 	for _, x := range several {
-		t.Run(x.name, func(t *testing.T) { s.scene(t, x.deeds...) })
+		t.Run(x.name, func(t *testing.T) {
+			if slices.ContainsFunc(x.deeds, func(d deed) bool { return d.fault.Kind == chaos.FlushRules }) {
+				s.needOwnedTables(t)
+			}
+			s.scene(t, x.deeds...)
+		})
 	}
 	if !s.judge.SawGate() {
 		t.Error("no open gate was seen in any kernel")
 	}
 }
 
+// needOwnedTables skips a scene where the kernel lets anybody flush the rules of an agent that hangs: what is on its card
+// then answers until its lifetime ends, and nothing else can be done about it (Linux 6.9 has owned tables).
+func (s *stage) needOwnedTables(t *testing.T) {
+	t.Helper()
+	for _, line := range s.Nodes()[0].AgentLines(s.Began(), time.Now(), 100) {
+		if strings.Contains(line, `gate="nft owner`) {
+			return
+		}
+	}
+	t.Skip("this kernel has no tables with an owner that outlive it")
+}
+
 // Two machines and a witness: weaker, but these it must stand too.
 func TestScriptedWitness(t *testing.T) {
 	s := newStage(t, chaos.Options{Nodes: 2, Witness: true})
-	s.Calm = 1200 * ms
 	for _, d := range []deed{
-		owner(chaos.Hang, 3*time.Second), owner(chaos.Isolate, 4*time.Second), owner(chaos.Power, 4*time.Second),
-		standby(chaos.Isolate, 2*time.Second), owner(chaos.KillRestart, 0), owner(chaos.Kill, 4*time.Second),
+		owner(chaos.Hang, 3*time.Second), owner(chaos.Isolate, 3500*ms), owner(chaos.Power, 3500*ms),
+		standby(chaos.Isolate, 2*time.Second), owner(chaos.KillRestart, 0), owner(chaos.Kill, 3500*ms),
 	} {
 		t.Run(d.fault.String(), func(t *testing.T) { s.scene(t, d) })
 	}

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -23,6 +24,7 @@ type PlanOptions struct {
 	Short  time.Duration // the shortest fault
 	Long   time.Duration // the longest fault; short ones are as frequent as long ones
 	Single bool          // never two in one step
+	At     Role          // whom all of them meet; default: mostly the owner
 }
 
 // A Plan is an endless list of steps. The same options give the same list.
@@ -74,6 +76,7 @@ func (p *Plan) fault() Fault {
 	case 3:
 		f.At = Anybody
 	}
+	f.At = cmp.Or(p.o.At, f.At)
 	switch f.Kind {
 	case KillRestart, FlushRules, LoseAddresses, Switchover:
 		f.For = 0

@@ -50,6 +50,7 @@ func main() {
 	flag.DurationVar(&o.plan.Short, "short", 50*time.Millisecond, "shortest fault")
 	flag.DurationVar(&o.plan.Long, "long", 10*time.Second, "longest fault")
 	flag.StringVar(&o.kinds, "kinds", "", "which faults, with commas between; default: all")
+	flag.StringVar((*string)(&o.plan.At), "at", "", "whom the faults meet: owner, standby or anybody; default: mostly the owner")
 	flag.DurationVar(&o.run.For, "for", 10*time.Minute, "how long new faults begin")
 	flag.IntVar(&o.run.Faults, "faults", 0, "how many faults at most; 0: no limit")
 	flag.IntVar(&o.run.Every, "every", 10, "faults between two recoveries")
