@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -98,6 +99,9 @@ func withoutSeed(args []string) []string {
 func run(ctx context.Context, o options) (err error) {
 	if o.plan.Kinds, err = chaos.ParseKinds(o.kinds); err != nil {
 		return err
+	}
+	if !slices.Contains([]chaos.Role{"", chaos.Owner, chaos.Standby, chaos.Anybody}, o.plan.At) {
+		return fmt.Errorf("nobody is %q", o.plan.At)
 	}
 	o.site.Witness = o.site.Nodes == 2
 	if o.kinds == "" {
