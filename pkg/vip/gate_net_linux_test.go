@@ -44,18 +44,21 @@ func serverIn(t testing.TB, ns netns.NsHandle, addr string) (l *net.TCPListener)
 	return l
 }
 
+// brief is how long something that must not come is waited for.
+const brief = 300 * time.Millisecond
+
 // reaches tells whether a connection from a namespace (none: ours) is greeted.
-func reaches(t testing.TB, ns netns.NsHandle, to string) bool {
+func reaches(t testing.TB, ns netns.NsHandle, to string, wait time.Duration) bool {
 	t.Helper()
 	yes := false
 	inNamespace(t, ns, func() error {
-		d := net.Dialer{Timeout: 300 * time.Millisecond}
+		d := net.Dialer{Timeout: wait}
 		c, err := d.DialContext(t.Context(), "tcp", to)
 		if err != nil {
 			return nil
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(300 * time.Millisecond))
+		_ = c.SetDeadline(time.Now().Add(wait))
 		b := make([]byte, 6)
 		n, _ := c.Read(b)
 		yes = string(b[:n]) == "hello\n"

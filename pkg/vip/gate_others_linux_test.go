@@ -42,13 +42,13 @@ func TestGateBesideOthers(t *testing.T) {
 			s.must(m.Open("web", in(time.Minute)))
 			s.wantAnswers("open", true)
 			to := fmt.Sprintf("10.9.0.50:%d", port(l))
-			if !reaches(t, s.ns, to) {
+			if !reaches(t, s.ns, to, patience) {
 				t.Error("no connection through the open gate")
 			}
 			s.must(m.gate.Shut("web"))
 			s.wantAnswers("gate shut", false)
 			s.farKnows(vip4)
-			if reaches(t, s.ns, to) || reaches(t, netns.None(), to) {
+			if reaches(t, s.ns, to, brief) || reaches(t, netns.None(), to, brief) {
 				t.Error("a connection past the shut gate")
 			}
 			s.must(m.Shut("web", "test"))

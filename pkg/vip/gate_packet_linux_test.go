@@ -24,12 +24,12 @@ var (
 	vip6 = netip.MustParseAddr("fd09::50")
 )
 
-// answered asks once from the other machine.
-func (s *segment) answered(a netip.Addr) bool {
+// answered asks from the other machine, and waits so long.
+func (s *segment) answered(a netip.Addr, wait time.Duration) bool {
 	s.t.Helper()
 	yes := false
 	inNamespace(s.t, s.ns, func() error {
-		ctx, cancel := context.WithTimeout(s.t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(s.t.Context(), wait)
 		defer cancel()
 		_, err := ProbeHost(ctx, s.far, a)
 		if yes = err == nil; yes || errors.Is(err, ErrNoAnswer) || errors.Is(err, context.DeadlineExceeded) {
@@ -40,12 +40,16 @@ func (s *segment) answered(a netip.Addr) bool {
 	return yes
 }
 
-// wantAnswers asks for both addresses of web until the answers are as wanted, and then a few times more.
+// wantAnswers asks a few times for both addresses of web.
 func (s *segment) wantAnswers(when string, want bool) {
 	s.t.Helper()
+	wait := 50 * time.Millisecond
+	if want {
+		wait = patience // on a busy machine
+	}
 	for range 3 {
 		for _, a := range []netip.Addr{vip4, vip6} {
-			if s.answered(a) != want {
+			if s.answered(a, wait) != want {
 				s.t.Errorf("%s: %v answers: %v, want %v", when, a, !want, want)
 			}
 		}
@@ -63,15 +67,15 @@ func TestGateSilencesAtTheDeadline(t *testing.T) {
 	for bootTime() < deadline+400*time.Millisecond {
 		for i, a := range []netip.Addr{vip4, vip6} {
 			asked := bootTime()
-			if s.answered(a) {
+			if s.answered(a, 50*time.Millisecond) {
 				last[i] = asked
 			}
 		}
 	}
 	for i, at := range last {
-		// An answer may be 50 ms old when the loop looks again.
-		if at == 0 || at >= deadline || at < deadline-150*time.Millisecond {
-			t.Errorf("IPv%d: last answer %v before the deadline, want between 0 and 150 ms", 4+2*i, deadline-at)
+		// A round of the loop takes 50 ms at least once an address is silent, and more on a busy machine.
+		if at == 0 || at >= deadline || at < deadline-400*time.Millisecond {
+			t.Errorf("IPv%d: last answer %v before the deadline, want between 0 and 400 ms", 4+2*i, deadline-at)
 		}
 	}
 	if !s.has("10.9.0.50/32") || !s.has("fd09::50/128") {
@@ -224,15 +228,15 @@ func TestGateAndDestinationNAT(t *testing.T) {
 	nft(t, "add", "chain", "ip", "docker", "pre", "{ type nat hook prerouting priority dstnat; }")
 	nft(t, "add", "rule", "ip", "docker", "pre", "ip daddr 10.9.0.50 tcp dport 80 dnat to", l.Addr().String())
 	s.farKnows(vip4)
-	if !reaches(t, s.ns, "10.9.0.50:80") {
+	if !reaches(t, s.ns, "10.9.0.50:80", patience) {
 		t.Fatal("no answer without a gate: the test proves nothing")
 	}
 	g := s.gated(GateOptions{}, s.web())
-	if reaches(t, s.ns, "10.9.0.50:80") {
+	if reaches(t, s.ns, "10.9.0.50:80", brief) {
 		t.Error("a connection slips past the shut gate")
 	}
 	s.must(g.Open("web", in(time.Minute)))
-	if !reaches(t, s.ns, "10.9.0.50:80") {
+	if !reaches(t, s.ns, "10.9.0.50:80", patience) {
 		t.Error("no connection through the open gate")
 	}
 }
@@ -247,19 +251,19 @@ func TestGateLetsClientsPass(t *testing.T) {
 	to := fmt.Sprintf("10.9.0.50:%d", port(serverIn(t, s.ns, "10.9.0.50:0")))
 	to6 := fmt.Sprintf("[fd09::50]:%d", port(serverIn(t, s.ns, "[fd09::50]:0")))
 	for _, a := range []string{to, to6} {
-		if !reaches(t, netns.None(), a) {
+		if !reaches(t, netns.None(), a, patience) {
 			t.Errorf("the standby itself does not reach %s", a)
 		}
 	}
 	inner := s.behind()
-	if !reaches(t, inner, to) {
+	if !reaches(t, inner, to, patience) {
 		t.Error("a client that is routed through the standby does not reach the owner")
 	}
 	nft(t, "add", "table", "ip", "docker")
 	t.Cleanup(func() { nft(t, "delete", "table", "ip", "docker") })
 	nft(t, "add", "chain", "ip", "docker", "post", "{ type nat hook postrouting priority srcnat; }")
 	nft(t, "add", "rule", "ip", "docker", "post", "ip saddr 172.30.0.0/24 masquerade")
-	if !reaches(t, inner, to) {
+	if !reaches(t, inner, to, patience) {
 		t.Error("a client behind NAT on the standby does not reach the owner")
 	}
 	if dropped := counted(t); dropped != "" {
