@@ -17,7 +17,9 @@ import (
 
 // Chosen by us.
 const (
-	killWait    = 5 * time.Second // for killed processes to be gone; they need milliseconds
+	// killWait is how long killed processes may take to be gone. They need milliseconds; but the kernel closes their
+	// sockets first, and for one of nf_tables that was seen to take seconds on a busy machine.
+	killWait    = 20 * time.Second
 	tailBytes   = 8 << 10         // read from the end of a log to find its last lines
 	logBytes    = 1 << 20         // read from the end of a log to find what was said at some time
 	killedAfter = 2 * time.Second // a verb whose pipes stay open after its end
