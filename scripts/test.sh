@@ -17,4 +17,4 @@ go test $race "${fast[@]}"
 go test ./internal/sim
 scripts/model.sh short
 scripts/test-install.sh
-go test -count=1 -timeout 15m ./internal/e2e
+go test -count=1 -timeout 15m -p 1 ./internal/e2e/...
