@@ -86,7 +86,7 @@ type said struct {
 // verb runs a command of hbagent on a node.
 func (s *site) verb(t testing.TB, node string, args ...string) said {
 	t.Helper()
-	cmd := exec.Command(os.Getenv(programEnv), args...)
+	cmd := exec.Command(labtest.Program(), args...)
 	cmd.Args[0] = "hbagent"
 	return run(t, s.Node(node), cmd)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -68,7 +67,7 @@ func newSite(t *testing.T, edit func(s *site, c *lab.Config)) *site {
 func emptySite(t *testing.T, nodes ...string) *site {
 	t.Helper()
 	s := &site{web: make(map[string]*lab.Service)}
-	s.World = labtest.New(t, lab.Options{Nodes: nodes, Hbagent: os.Getenv(programEnv)})
+	s.World = labtest.New(t, lab.Options{Nodes: nodes, Hbagent: labtest.Program()})
 	for _, name := range []string{"web1", "web2"} {
 		web, err := s.Node(name).Web()
 		must(t, err)

@@ -110,12 +110,12 @@ func TestAgentCannotStart(t *testing.T) {
 			if args == nil {
 				args = agentArgs
 			}
-			cmd := exec.Command(os.Getenv(programEnv), args...)
+			cmd := exec.Command(labtest.Program(), args...)
 			if len(tt.wrap) > 0 {
 				if _, err := exec.LookPath(tt.wrap[0]); err != nil {
 					labtest.Skip(t, "setpriv: apt install util-linux")
 				}
-				cmd = exec.Command(tt.wrap[0], append(append(tt.wrap[1:len(tt.wrap):len(tt.wrap)], os.Getenv(programEnv)), args...)...)
+				cmd = exec.Command(tt.wrap[0], append(append(tt.wrap[1:len(tt.wrap):len(tt.wrap)], labtest.Program()), args...)...)
 			}
 			run(t, web1, cmd).wants(t, tt.code, tt.phrases...)
 			// Nothing is left in the way of the next one.
@@ -146,7 +146,7 @@ func TestCommandsRefused(t *testing.T) {
 			labtest.Skip(t, "root: an ordinary user's sandbox knows one user only")
 		}
 		asNobody := func(args ...string) said {
-			cmd := exec.Command(os.Getenv(programEnv), args...)
+			cmd := exec.Command(labtest.Program(), args...)
 			cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 			return run(t, web1, cmd)
 		}

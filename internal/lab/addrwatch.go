@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// An Ownership is which machines had an address on their card from At on.
+// An Ownership is which machines had something (an address on their card, an open gate) from At on.
 type Ownership struct {
 	At    time.Time
 	Nodes []string // in the order of the world; empty: nobody
@@ -18,33 +18,43 @@ type Ownership struct {
 
 func (o Ownership) when() time.Time { return o.At }
 
-// An AddressWatch reads every machine's addresses from its kernel, every few milliseconds, and records the
-// changes. It sees an owner that keeps silent (its gate is shut), which [ARPWatch] rightly does not.
-type AddressWatch struct {
-	w      *World
-	target netip.Addr
-	seen   history[Ownership]
-	done   chan struct{}
+// A Watching reads something of every machine's kernel, every few milliseconds, and records the changes of which
+// machines have it.
+type Watching struct {
+	w    *World
+	what string
+	has  func(*Node) (bool, error)
+	seen history[Ownership]
+	done chan struct{}
 
 	mu  sync.Mutex
 	err error // the first failure to read
 }
 
+// An AddressWatch is a [Watching] of who has an address on its card. It sees an owner that keeps silent (its
+// gate is shut), which [ARPWatch] rightly does not.
+type AddressWatch struct{ *Watching }
+
 // WatchAddress starts reading which machines have target. It ends with ctx. interval 0 means 5 ms.
 func (w *World) WatchAddress(ctx context.Context, target netip.Addr, interval time.Duration) *AddressWatch {
-	a := &AddressWatch{w: w, target: target, done: make(chan struct{})}
+	return &AddressWatch{w.watch(ctx, target.String(), func(n *Node) (bool, error) { return n.has(target) }, interval)}
+}
+
+// watch starts reading which machines have something. It ends with ctx. interval 0 means 5 ms.
+func (w *World) watch(ctx context.Context, what string, has func(*Node) (bool, error), interval time.Duration) *Watching {
+	a := &Watching{w: w, what: what, has: has, done: make(chan struct{})}
 	go a.run(ctx, cmp.Or(interval, 5*time.Millisecond))
 	return a
 }
 
-func (a *AddressWatch) run(ctx context.Context, interval time.Duration) {
+func (a *Watching) run(ctx context.Context, interval time.Duration) {
 	defer close(a.done)
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	var last []string
 	for first := true; ; first = false {
 		at := time.Now()
-		now, err := a.w.owners(a.target)
+		now, err := a.w.having(a.has)
 		if err != nil {
 			a.fail(err)
 		} else if first || !slices.Equal(now, last) {
@@ -59,19 +69,24 @@ func (a *AddressWatch) run(ctx context.Context, interval time.Duration) {
 	}
 }
 
-func (a *AddressWatch) fail(err error) {
+func (a *Watching) fail(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.err = cmp.Or(a.err, err)
 }
 
-// owners reads which machines have the address. Machines are read one after another, so an address
-// that moves during the reading can show up twice; several owners are therefore only believed
-// of those that still have it when all of them were read: then they had it at one moment.
+// owners reads which machines have the address.
 func (w *World) owners(addr netip.Addr) ([]string, error) {
+	return w.having(func(n *Node) (bool, error) { return n.has(addr) })
+}
+
+// having reads which machines have something. Machines are read one after another, so what moves during
+// the reading can show up twice; several are therefore only believed of those that still have it when all
+// of them were read: then they had it at one moment.
+func (w *World) having(has func(*Node) (bool, error)) ([]string, error) {
 	var owners []string
 	for _, n := range w.nodes {
-		has, err := n.has(addr)
+		has, err := has(n)
 		if err != nil {
 			return nil, err
 		}
@@ -84,7 +99,7 @@ func (w *World) owners(addr netip.Addr) ([]string, error) {
 	}
 	var still []string
 	for _, name := range owners {
-		has, err := w.Node(name).has(addr)
+		has, err := has(w.Node(name))
 		if err != nil {
 			return nil, err
 		}
@@ -101,13 +116,16 @@ func (n *Node) has(addr netip.Addr) (bool, error) {
 }
 
 // Done is closed when the watch has ended and its history is complete.
-func (a *AddressWatch) Done() <-chan struct{} { return a.done }
+func (a *Watching) Done() <-chan struct{} { return a.done }
+
+// Between returns the changes within [from, to].
+func (a *Watching) Between(from, to time.Time) []Ownership { return a.seen.between(from, to) }
 
 // Changes returns what the kernels had since the watch began, one entry for each change.
-func (a *AddressWatch) Changes() []Ownership { return a.seen.all() }
+func (a *Watching) Changes() []Ownership { return a.seen.all() }
 
 // WaitOwners waits until the latest reading is exactly these machines, in the order of the world.
-func (a *AddressWatch) WaitOwners(ctx context.Context, nodes ...string) error {
+func (a *Watching) WaitOwners(ctx context.Context, nodes ...string) error {
 	return poll(ctx, func() error {
 		var last []string
 		changes := a.Changes()
@@ -117,17 +135,17 @@ func (a *AddressWatch) WaitOwners(ctx context.Context, nodes ...string) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("%s by the kernels: want it at %v, last read at %v", a.target, nodes, last)
+		return fmt.Errorf("%s by the kernels: want it at %v, last read at %v", a.what, nodes, last)
 	})
 }
 
-// OwnersOverlap returns the changes within [from, to] after which two or more machines had the address.
-func (a *AddressWatch) OwnersOverlap(from, to time.Time) []Ownership {
+// OwnersOverlap returns the changes within [from, to] after which two or more machines had it.
+func (a *Watching) OwnersOverlap(from, to time.Time) []Ownership {
 	return slices.DeleteFunc(a.seen.between(from, to), func(o Ownership) bool { return len(o.Nodes) < 2 })
 }
 
-// Err is the first failure to read a machine's addresses; what was recorded is then incomplete.
-func (a *AddressWatch) Err() error {
+// Err is the first failure to read a machine's kernel; what was recorded is then incomplete.
+func (a *Watching) Err() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.err

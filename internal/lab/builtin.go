@@ -27,6 +27,10 @@ const (
 	headerLimit = 5 * time.Second
 )
 
+// BuiltinWeb prepares the stand-in that [Node.Web] uses where no Apache is installed: where machines come and go by the
+// hundred, a server that starts at once.
+func (n *Node) BuiltinWeb() *Service { return n.builtinWeb() }
+
 func (n *Node) builtinWeb() *Service {
 	return n.builtin("web", &Service{Kind: "http", Label: "built-in web server", Port: webPort, hello: getRoot})
 }

@@ -27,31 +27,88 @@ const (
 // ErrNoNft is returned by the faults inside the switch where the nft program is missing.
 var ErrNoNft = errors.New("faults in the switch need the nft program (package nftables)")
 
-// Cut loses every frame from and to the node. Its link stays up: neither side is told. Faults add up
-// until Heal.
-func (n *Node) Cut(ctx context.Context) error {
-	return n.w.addFaults(ctx, fault{n.Name, "", 100}, fault{"", n.Name, 100})
+// A Break is a fault in the switch that comes and goes on its own, see [World.Impose]. None can change it.
+type Break struct{ faults []fault }
+
+// Isolated loses every frame from and to a node. Its link stays up: neither side is told.
+func Isolated(n *Node) Break {
+	return Break{[]fault{{n.Name, "", 100}, {"", n.Name, 100}}}
 }
 
-// CutOneWay loses what the node receives, or what it sends.
-func (n *Node) CutOneWay(ctx context.Context, d Direction) error {
+// OneWay loses what a node receives, or what it sends.
+func OneWay(n *Node, d Direction) Break {
 	if d == In {
-		return n.w.addFaults(ctx, fault{"", n.Name, 100})
+		return Break{[]fault{{"", n.Name, 100}}}
 	}
-	return n.w.addFaults(ctx, fault{n.Name, "", 100})
+	return Break{[]fault{{n.Name, "", 100}}}
 }
 
-// Loss loses percent (1 to 100) of the frames in each direction, independently and at random.
+// Between loses every frame between two nodes; both still reach everybody else.
+func Between(a, b *Node) Break {
+	return Break{[]fault{{a.Name, b.Name, 100}, {b.Name, a.Name, 100}}}
+}
+
+// Lossy loses percent (1 to 100) of the frames of a node in each direction, each frame at random and on its own.
+func Lossy(n *Node, percent int) Break {
+	return Break{[]fault{{n.Name, "", percent}, {"", n.Name, percent}}}
+}
+
+// LossyEverywhere loses percent (1 to 100) of the frames on the way from any machine to any other, the client
+// included, each frame at random and on its own.
+func LossyEverywhere(percent int) Break { return Break{[]fault{{percent: percent}}} }
+
+// Impose makes a fault in the switch. mend ends this one and leaves others alone; it does nothing once Heal has
+// ended it. Faults add up.
+func (w *World) Impose(ctx context.Context, b Break) (mend func(context.Context) error, err error) {
+	for _, f := range b.faults {
+		if f.percent < 1 || f.percent > 100 {
+			return nil, fmt.Errorf("loss of %d %%: want 1 to 100", f.percent)
+		}
+	}
+	if err := w.setFaults(ctx, func(fs []fault) []fault { return append(fs, b.faults...) }); err != nil {
+		return nil, err
+	}
+	mended := false // guarded by faultMu, which setFaults holds
+	return func(ctx context.Context) error {
+		return w.setFaults(ctx, func(fs []fault) []fault {
+			for _, f := range b.faults {
+				// Equal faults of somebody else's are as good as ours: each mends one.
+				if i := slices.Index(fs, f); i >= 0 && !mended {
+					fs = slices.Delete(fs, i, i+1)
+				}
+			}
+			mended = true
+			return fs
+		})
+	}, nil
+}
+
+// Cut is [Isolated] until Heal.
+func (n *Node) Cut(ctx context.Context) error { return n.w.impose(ctx, Isolated(n)) }
+
+// CutOneWay is [OneWay] until Heal.
+func (n *Node) CutOneWay(ctx context.Context, d Direction) error {
+	return n.w.impose(ctx, OneWay(n, d))
+}
+
+// Loss is [Lossy] until Heal.
 func (n *Node) Loss(ctx context.Context, percent int) error {
-	if percent < 1 || percent > 100 {
-		return fmt.Errorf("loss of %d %%: want 1 to 100", percent)
-	}
-	return n.w.addFaults(ctx, fault{n.Name, "", percent}, fault{"", n.Name, percent})
+	return n.w.impose(ctx, Lossy(n, percent))
 }
 
-// CutBetween loses every frame between two nodes; both still reach everybody else.
+// Loss is [LossyEverywhere] until Heal.
+func (w *World) Loss(ctx context.Context, percent int) error {
+	return w.impose(ctx, LossyEverywhere(percent))
+}
+
+// CutBetween is [Between] until Heal.
 func (w *World) CutBetween(ctx context.Context, a, b *Node) error {
-	return w.addFaults(ctx, fault{a.Name, b.Name, 100}, fault{b.Name, a.Name, 100})
+	return w.impose(ctx, Between(a, b))
+}
+
+func (w *World) impose(ctx context.Context, b Break) error {
+	_, err := w.Impose(ctx, b)
+	return err
 }
 
 // Heal ends all faults that name the node, CutBetween included.
@@ -64,10 +121,6 @@ func (n *Node) Heal(ctx context.Context) error {
 // Heal ends every fault in the switch.
 func (w *World) Heal(ctx context.Context) error {
 	return w.setFaults(ctx, func([]fault) []fault { return nil })
-}
-
-func (w *World) addFaults(ctx context.Context, add ...fault) error {
-	return w.setFaults(ctx, func(fs []fault) []fault { return append(fs, add...) })
 }
 
 // setFaults changes the faults in one transaction of the kernel: there is no moment with half of them.

@@ -9,6 +9,10 @@ import (
 // keepRecords bounds every observer's memory: a record each 5 ms for a quarter of an hour.
 const keepRecords = 200_000
 
+// disorder is how much earlier than the record before it a record may be: observers add theirs when they know all of
+// it, from several goroutines.
+const disorder = 2 * time.Second
+
 // A record is something an observer saw.
 type record interface{ when() time.Time }
 
@@ -37,9 +41,20 @@ func (h *history[T]) all() []T {
 	return c
 }
 
-// between returns the records within [from, to].
+// between returns the records within [from, to] in the order of time. Its cost is that of the records since from: a
+// long run looks at the last seconds over and over.
 func (h *history[T]) between(from, to time.Time) []T {
-	return slices.DeleteFunc(h.all(), func(r T) bool { return r.when().Before(from) || r.when().After(to) })
+	outside := func(r T) bool { return r.when().Before(from) || r.when().After(to) }
+	h.mu.Lock()
+	first := len(h.records)
+	for first > 0 && !h.records[first-1].when().Before(from.Add(-disorder)) {
+		first--
+	}
+	c := slices.Clone(h.records[first:])
+	h.mu.Unlock()
+	c = slices.DeleteFunc(c, outside)
+	slices.SortStableFunc(c, func(a, b T) int { return a.when().Compare(b.when()) })
+	return c
 }
 
 // A Gap is a time without a good answer.

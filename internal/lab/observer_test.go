@@ -58,6 +58,42 @@ func TestProbeMeasuresAnOutage(t *testing.T) {
 	}
 }
 
+// A client that stays connected notices a server that goes away once, and connects again.
+func TestKeepAlive(t *testing.T) {
+	w := labtest.New(t, lab.Options{Nodes: []string{"a"}})
+	ctx := labtest.Within(t, patience)
+	a := w.Node("a")
+	web := lab.BuiltinWeb(a)
+	if err := web.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	probe, err := w.ProbeHTTP(ctx, lab.HTTPOptions{Target: netip.AddrPortFrom(a.Addr4.Addr(), 80), KeepAlive: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	for range 3 { // over the same connection
+		if err := probe.WaitAnswer(ctx, time.Now(), "a"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tally := probe.Tally(begin, time.Now()); tally.Failed > 0 {
+		t.Errorf("tally %+v, want none failed", tally)
+	}
+	if err := web.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := web.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := probe.WaitAnswer(ctx, time.Now(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if tally := probe.Tally(begin, time.Now()); tally.Failed == 0 {
+		t.Errorf("tally %+v, want a failed one: the connection was cut", tally)
+	}
+}
+
 // Proves that the observers can fail: two machines with the same address are seen, and one is not.
 func TestObserversSeeTwoOwners(t *testing.T) {
 	w := labtest.New(t, lab.Options{Nodes: []string{"a", "b"}})

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -23,9 +24,13 @@ type HTTPOptions struct {
 	Interval time.Duration // between questions; default 5 ms
 	Timeout  time.Duration // of one question, connect included; default 150 ms
 	InFlight int           // questions under way at once; default 64. A question that finds no room is not asked
+	// KeepAlive asks everything over one connection, one question after the other. After a failure there is
+	// a new connection.
+	KeepAlive bool
 }
 
-// An HTTPAnswer is one question of the client, each over a new TCP connection, and what became of it.
+// An HTTPAnswer is one question of the client, each over a new TCP connection unless KeepAlive says
+// otherwise, and what became of it.
 type HTTPAnswer struct {
 	Sent time.Time
 	Done time.Time
@@ -54,7 +59,11 @@ func (w *World) ProbeHTTP(ctx context.Context, o HTTPOptions) (*HTTPProbe, error
 	o.Timeout = cmp.Or(o.Timeout, 150*time.Millisecond)
 	o.InFlight = cmp.Or(o.InFlight, 64)
 	p := &HTTPProbe{o: o, ns: int(space.ns), done: make(chan struct{})}
-	go p.run(ctx)
+	if o.KeepAlive {
+		go p.runKeepAlive(ctx)
+	} else {
+		go p.run(ctx)
+	}
 	return p, nil
 }
 
@@ -97,24 +106,43 @@ func (p *HTTPProbe) ask(ctx context.Context) HTTPAnswer {
 }
 
 func (p *HTTPProbe) get(ctx context.Context) (string, error) {
-	family, to := sockaddr(p.o.Target)
-	c, err := socket.Socket(family, unix.SOCK_STREAM, unix.IPPROTO_TCP, "probe", &socket.Config{NetNS: p.ns})
+	c, err := p.connect(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
-	if _, err := c.Connect(ctx, to); err != nil {
-		return "", err
+	return c.get(ctx, p.o, "close")
+}
+
+// A line is a connection of the client.
+type line struct {
+	*socket.Conn
+	r *bufio.Reader
+}
+
+func (p *HTTPProbe) connect(ctx context.Context) (*line, error) {
+	family, to := sockaddr(p.o.Target)
+	c, err := socket.Socket(family, unix.SOCK_STREAM, unix.IPPROTO_TCP, "probe", &socket.Config{NetNS: p.ns})
+	if err != nil {
+		return nil, err
 	}
+	if _, err := c.Connect(ctx, to); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return &line{c, bufio.NewReader(c)}, nil
+}
+
+// get puts a question, and reads the answer to its end: first bytes of the body.
+func (c *line) get(ctx context.Context, o HTTPOptions, connection string) (string, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := c.SetDeadline(deadline); err != nil {
 			return "", err
 		}
 	}
-	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", p.o.Path, p.o.Target); err != nil {
+	if _, err := fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: %s\r\n\r\n", o.Path, o.Target, connection); err != nil {
 		return "", err
 	}
-	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	res, err := http.ReadResponse(c.r, nil)
 	if err != nil {
 		return "", err
 	}
@@ -161,7 +189,7 @@ type Tally struct {
 // Tally counts the questions that were sent within [from, to].
 func (p *HTTPProbe) Tally(from, to time.Time) Tally {
 	var t Tally
-	for _, a := range p.seen.all() {
+	for _, a := range p.seen.between(from, time.Now()) { // they are recorded by their end
 		switch {
 		case a.Sent.Before(from) || a.Sent.After(to):
 			continue

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,8 +17,11 @@ import (
 
 // Chosen by us.
 const (
-	killWait    = 5 * time.Second // for killed processes to be gone; they need milliseconds
+	// killWait is how long killed processes may take to be gone. They need milliseconds; but the kernel closes their
+	// sockets first, and for one of nf_tables that was seen to take seconds on a busy machine.
+	killWait    = 20 * time.Second
 	tailBytes   = 8 << 10         // read from the end of a log to find its last lines
+	logBytes    = 1 << 20         // read from the end of a log to find what was said at some time
 	killedAfter = 2 * time.Second // a verb whose pipes stay open after its end
 )
 
@@ -171,20 +175,27 @@ func (p *Process) Stop(ctx context.Context) error {
 func (p *Process) Tail(lines int) string { return tail(p.Log, lines) }
 
 func tail(path string, lines int) string {
+	all := strings.Split(strings.TrimRight(tailOf(path, tailBytes), "\n"), "\n")
+	return strings.Join(all[max(0, len(all)-lines):], "\n")
+}
+
+// tailOf reads up to the last size bytes of a file; in their place it says why it cannot.
+func tailOf(path string, size int64) string {
 	f, err := os.Open(path)
 	if err != nil {
 		return err.Error()
 	}
 	defer f.Close()
-	if st, err := f.Stat(); err == nil && st.Size() > tailBytes {
-		if _, err := f.Seek(-tailBytes, 2); err != nil {
+	if st, err := f.Stat(); err == nil && st.Size() > size {
+		if _, err := f.Seek(-size, io.SeekEnd); err != nil {
 			return err.Error()
 		}
 	}
-	b := make([]byte, tailBytes)
-	k, _ := f.Read(b) // an empty log is fine
-	all := strings.Split(strings.TrimRight(string(b[:k]), "\n"), "\n")
-	return strings.Join(all[max(0, len(all)-lines):], "\n")
+	b, err := io.ReadAll(io.LimitReader(f, size))
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
 }
 
 // Logs returns the last lines of the logs called name (AgentLog, or * for everything that was started) of all

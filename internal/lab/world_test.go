@@ -47,6 +47,19 @@ func newLink(t *testing.T, from, to *lab.Node) link {
 	return l
 }
 
+// newLinkTo makes a machine's kernel look for an address.
+func newLinkTo(t *testing.T, from *lab.Node, to netip.Addr) (c net.Conn) {
+	t.Helper()
+	err := from.Do(func() (err error) { c, err = net.Dial("udp", netip.AddrPortFrom(to, 9).String()); return err })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // arrived sends n datagrams and counts those that arrive. Within a machine a datagram is there before Write
 // returns, or never; the deadline is for a busy one, and ends the counting.
 func (l link) arrived(t *testing.T, n int) int {

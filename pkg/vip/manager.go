@@ -261,9 +261,22 @@ func (m *Manager) Defend(group string) {
 // Gate is the name of the gate in force, for people.
 func (m *Manager) Gate() string { return m.gate.String() }
 
-// Close gives up the gate's and the manager's own resources. It changes no address: Shut does, or the
-// lifetimes. The gate stays in the kernel while a group is open, for a restart that resumes it. Call it after
-// Run has returned.
+// Close gives up the gate's and the manager's own resources. The addresses of open groups stay for a restart that
+// resumes them, and so does the gate in the kernel. Those whose lease has run out since Run returned are
+// withdrawn here: nobody else does it any more, and with no group open the gate takes its rules away, behind which
+// they would answer again. Call it after Run has returned.
 func (m *Manager) Close() error {
-	return errors.Join(m.gate.Close(), m.kernel.Close())
+	lapsed := m.lapseAll()
+	closed := m.gate.Close()
+	// Once more for one that ran out between the two.
+	return errors.Join(lapsed, closed, m.lapseAll(), m.kernel.Close())
+}
+
+// lapseAll withdraws every hold whose deadline has passed.
+func (m *Manager) lapseAll() error {
+	var errs []error
+	for _, h := range m.holds() {
+		errs = append(errs, m.lapse(h))
+	}
+	return errors.Join(errs...)
 }

@@ -276,3 +276,25 @@ func TestStallWhileAdding(t *testing.T) {
 		b.wantStory("stalled Open", "gate open web", "put 10.9.0.50", "remove 10.9.0.50", "gate shut web")
 	})
 }
+
+// An agent that takes long to end: its lease runs out when nothing watches over it any more.
+func TestCloseWithdrawsWhatRanOutBehindRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bench{t: t, dir: t.TempDir(), events: make(chan Event, 1024), start: time.Now()}
+		b.k = newFake(b.clock)
+		b.g = &fakeGate{k: b.k, fail: make(map[string]error)}
+		groups := []Group{webGroup(), {Name: "db", Interface: "eth0", Addresses: []netip.Prefix{netip.MustParsePrefix("10.9.0.60/24")}}}
+		m, err := newManager(Options{Groups: groups, RunDir: b.dir, Now: b.clock, Gate: b.g, Events: func(e Event) { b.events <- e }}, b.k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Manager = m
+		b.must(m.Open("web", b.in(time.Second)))
+		b.must(m.Open("db", b.in(time.Hour)))
+		b.k.story()
+		b.offset.Store(int64(2 * time.Second))
+		b.must(m.Close())
+		b.wantStory("Close", "remove 10.9.0.50", "remove fd09::50")
+		b.wantEvents("of Close", "lapsed")
+	})
+}

@@ -16,6 +16,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -57,6 +59,35 @@ func Main(m interface{ Run() int }, hbagent func(args []string) int) int {
 		return 1
 	}
 	return code
+}
+
+// programEnv carries the path of the built program into the sandbox; set from outside it saves the building.
+const programEnv = "HBAGENT_TEST_PROGRAM"
+
+// Program is what MainBuilt has built: the World's Options.Hbagent.
+func Program() string { return os.Getenv(programEnv) }
+
+// MainBuilt is Main for tests of the program as it is built: agents and verbs are that, and not the test binary.
+func MainBuilt(m interface{ Run() int }) int {
+	lab.Reexec()
+	if lab.Inside() || Program() != "" {
+		return Main(m, nil)
+	}
+	dir, err := os.MkdirTemp("", "hbagent-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	program := filepath.Join(dir, "hbagent")
+	build := exec.Command("go", "build", "-o", program, "github.com/hbagent/hbagent/cmd/hbagent")
+	build.Stderr = os.Stderr
+	// Another user runs it in one of the tests.
+	if err := errors.Join(build.Run(), os.Chmod(dir, 0o755), os.Setenv(programEnv, program)); err != nil {
+		fmt.Fprintln(os.Stderr, "build the program:", err)
+		return 1
+	}
+	return Main(m, nil)
 }
 
 // Need skips the test where there is no sandbox, or fails it if HBAGENT_TEST_NO_SKIP is set.
