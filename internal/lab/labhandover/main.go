@@ -114,6 +114,7 @@ func run(ctx context.Context, hbagent, with string, length time.Duration, moves 
 	began := time.Now()
 	gaps, err := moveToAndFro(ctx, m, arp, owner, moves, (length-2*settle)/time.Duration(max(moves, 1)))
 	if err != nil {
+		fmt.Fprintln(os.Stderr, w.Logs("agent", 40))
 		return err
 	}
 	wait, cancel := context.WithTimeout(ctx, length+slow+moveWait)
