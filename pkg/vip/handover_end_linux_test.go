@@ -52,6 +52,8 @@ func TestEndDrainLeavesNothing(t *testing.T) {
 	if n := s.a.do(order{Op: "count"}).N; n != 2 {
 		t.Errorf("%d connections counted, want 2", n)
 	}
+	s.a.state() // nft can print what stands there
+	s.b.state()
 	end := s.a.do(order{Op: "end"})
 	if end.N != 2 {
 		t.Errorf("EndDrain reset %d connections, want 2", end.N)

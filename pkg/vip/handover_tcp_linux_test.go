@@ -22,6 +22,34 @@ func pair(t testing.TB, groups ...Group) *site {
 	return s
 }
 
+// Connections that a service opens from the address: the old one goes on, and the new owner may open its own.
+func TestConnectionsFromTheAddress(t *testing.T) {
+	s := pair(t)
+	serve(t, &node{name: "client", ns: s.client}, 9000)
+	for _, v6 := range []bool{false, true} {
+		to, from := netip.MustParseAddrPort("10.9.0.5:9000"), floatingAt(v6, 0)
+		if v6 {
+			to = netip.MustParseAddrPort("[fd09::5]:9000")
+		}
+		connect := func(n *node) *talk {
+			c, err := dialFrom(n.ns, to, from)
+			s.must(err)
+			t.Cleanup(func() { _ = c.Close() })
+			return &talk{c, bufio.NewReader(c)}
+		}
+		s.a.do(order{Op: "open"})
+		old := connect(s.a)
+		s.wantWho(old, "client", "before the move")
+		s.move(s.a, s.b, 20*time.Second)
+		s.eventually("new connections at b", func() bool { got, _ := fresh(s.client, floatingAt(v6, webPort)); return got == "b" })
+		s.wantWho(connect(s.b), "client", "from the new owner")
+		s.wantWho(old, "client", "from the old owner")
+		s.a.do(order{Op: "end"})
+		s.b.do(order{Op: "unsteer"})
+		s.b.do(order{Op: "shut"})
+	}
+}
+
 // dialLater connects in the background.
 func dialLater(ns netns.NsHandle, to netip.AddrPort) <-chan any {
 	out := make(chan any, 1)

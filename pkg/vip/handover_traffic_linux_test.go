@@ -96,6 +96,21 @@ func dial(ns netns.NsHandle, to netip.AddrPort, local uint16) (c net.Conn, err e
 	return dialWith(ns, to, local, nil)
 }
 
+// dialFrom connects from an address.
+func dialFrom(ns netns.NsHandle, to, from netip.AddrPort) (c net.Conn, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		d := net.Dialer{Timeout: patience, LocalAddr: net.TCPAddrFromAddrPort(from)}
+		err = onThread(ns, func() error {
+			c, err = d.Dial("tcp", to.String())
+			return err
+		})
+	}()
+	<-done
+	return c, err
+}
+
 // dialWith is dial with an option of the socket.
 func dialWith(ns netns.NsHandle, to netip.AddrPort, local uint16, option func(fd uintptr) error) (c net.Conn, err error) {
 	d := net.Dialer{Timeout: patience, Control: func(_, _ string, rc syscall.RawConn) (err error) {

@@ -1,0 +1,128 @@
+package vip
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// drainGate is a fakeGate that can hand over.
+type drainGate struct {
+	*fakeGate
+	steered []steering
+}
+
+func (g *drainGate) Drain(group string, _ map[netip.Addr]netip.Addr, _ time.Duration) error {
+	return g.note("drain", group)
+}
+func (g *drainGate) EndDrain(group string) error            { return g.note("end", group) }
+func (g *drainGate) Learn(s steering) error                 { return g.note("learn", s.group.Name) }
+func (g *drainGate) Own(group string, _ []flow) error       { return g.note("own", group) }
+func (g *drainGate) Unsteer(group string) error             { return g.note("unsteer", group) }
+func (g *drainGate) SweepHandovers(func(string) bool) error { return nil }
+func (g *drainGate) Steer(s steering) error {
+	g.steered = append(g.steered, s)
+	return g.note("steer", s.group.Name)
+}
+
+func hopOf(last byte) NextHop {
+	return NextHop{
+		IPv4: netip.AddrFrom4([4]byte{10, 0, 0, last}), IPv6: netip.MustParseAddr("fe80::1"), MAC: net.HardwareAddr{2, 0, 0, 0, 9, last},
+	}
+}
+
+// draining is a manager with the group open, the fake kernel beneath it, and its gate.
+func draining(t *testing.T) (*Manager, *fakeKernel, *drainGate) {
+	t.Helper()
+	now := func() time.Duration { return time.Hour }
+	k := newFake(now)
+	k.links = append(k.links, link{Name: loopback, Index: loopbackIndex, AdminUp: true, Up: true})
+	g := &drainGate{fakeGate: &fakeGate{k: k}}
+	groups := []Group{{Name: "web", Interface: "eth0", Addresses: prefixes("10.0.0.50/24", "fd00::50/64")}}
+	m, err := newManager(Options{Groups: groups, RunDir: t.TempDir(), Gate: g, Now: now}, k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Open("web", time.Hour+time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	k.story()
+	return m, k, g
+}
+
+// The gate is shut first, then the addresses come to loopback, and only then do they go from the interface.
+func TestDrainOrder(t *testing.T) {
+	m, k, _ := draining(t)
+	if err := m.Drain("web", hopOf(2), time.Hour+30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"gate drain web", "put 10.0.0.50", "put fd00::50", "remove 10.0.0.50", "remove fd00::50"}
+	if diff := cmp.Diff(want, k.story()); diff != "" {
+		t.Errorf("Drain (-want +got):\n%s", diff)
+	}
+	if err := m.Renew("web", time.Hour+time.Minute); !errors.Is(err, ErrNotOpen) {
+		t.Errorf("Renew while it drains: %v, want %v", err, ErrNotOpen)
+	}
+	if err := m.Open("web", time.Hour+time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	want = []string{"gate open web", "put 10.0.0.50", "put fd00::50", "remove 10.0.0.50", "remove fd00::50", "gate end web"}
+	if diff := cmp.Diff(want, k.story()); diff != "" {
+		t.Errorf("Open where it drains (-want +got):\n%s", diff)
+	}
+}
+
+// A drain that fails leaves the group shut.
+func TestDrainFails(t *testing.T) {
+	m, k, g := draining(t)
+	g.fail = map[string]error{"drain": errors.New("no room")}
+	if err := m.Drain("web", hopOf(2), time.Hour+30*time.Second); err == nil {
+		t.Error("no error")
+	}
+	k.mu.Lock()
+	left := len(k.addrs)
+	k.mu.Unlock()
+	if _, d := m.Draining("web"); d || left != 0 || !slices.Contains(k.story(), "gate shut web") {
+		t.Errorf("draining %v, %d addresses left", d, left)
+	}
+	if err := m.Drain("web", hopOf(2), time.Hour+30*time.Second); !errors.Is(err, ErrNotOpen) {
+		t.Errorf("Drain of a shut group: %v, want %v", err, ErrNotOpen)
+	}
+}
+
+func TestHandoverRefusals(t *testing.T) {
+	m, _, _ := draining(t)
+	noIPv6 := hopOf(2)
+	noIPv6.IPv6 = netip.Addr{}
+	self := hopOf(2)
+	self.MAC = net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	for _, tt := range []struct {
+		name  string
+		group string
+		to    NextHop
+		until time.Duration
+		want  error
+	}{
+		{"unknown group", "db", hopOf(2), time.Hour + time.Second, ErrUnknownGroup},
+		{"no IPv6 address", "web", noIPv6, time.Hour + time.Second, ErrNextHop},
+		{"itself", "web", self, time.Hour + time.Second, ErrNextHop},
+		{"over", "web", hopOf(2), time.Hour, ErrDeadline},
+		{"another clock", "web", hopOf(2), 3 * time.Hour, ErrDeadline},
+	} {
+		if err := m.Steer(tt.group, tt.to, tt.until); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+		}
+	}
+	plain, err := newManager(Options{RunDir: t.TempDir()}, newFake(bootTime))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := plain.Steer("web", hopOf(2), time.Hour); !errors.Is(err, ErrNoHandover) {
+		t.Errorf("without nf_tables: %v, want %v", err, ErrNoHandover)
+	}
+}
