@@ -93,7 +93,7 @@ func (r *Run) batch(ctx context.Context) (last Fault, err error) {
 		time.AfterFunc(after, end)
 	}
 	striking.Wait()
-	r.made += r.Every
+	r.made = r.Judge.Made()
 	return last, err
 }
 
