@@ -7,7 +7,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/hbagent/hbagent/internal/cli.version=$(VERSION) -X github.com/hbagent/hbagent/internal/cli.commit=$(COMMIT)
 
-.PHONY: help build install demo check test test-deps fuzz bench cost outage chaos loss load clean
+.PHONY: help build install demo check test test-deps model fuzz bench sim cost outage chaos loss load clean
 
 help: ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,11 +39,17 @@ test-deps: ## what the tests need, from the distribution; as root only
 test: test-deps ## every test; as root nothing is skipped
 	scripts/test.sh
 
+model: ## the lease in Promela, every state of it (docs/model); needs spin and gcc, some minutes
+	scripts/model.sh
+
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	scripts/fuzz.sh $(or $(FUZZTIME),30s)
 
 bench: ## Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./pkg/... ./internal/sim
+
+sim: ## SECONDS (1000000) of cluster time in the simulator, from seed FROM (1), on one core
+	HBAGENT_SIM_SECONDS=$(or $(SECONDS),1000000) HBAGENT_SIM_FROM=$(or $(FROM),1) GOMAXPROCS=1 $(GO) test -count=1 -timeout 0 -run '^TestSimulation$$' -v ./internal/sim
 
 cost: build ## what three agents cost at rest: memory, CPU, packets
 	scripts/cost.sh

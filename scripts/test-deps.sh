@@ -7,7 +7,7 @@ set -euo pipefail
 declare -A need=(
   [ip]=iproute2 [nft]=nftables [tcpdump]=tcpdump [setpriv]=util-linux
   [apache2]=apache2 [mariadbd]=mariadb-server [memcached]=memcached [nginx]=nginx-light
-  [gcc]=gcc [systemd-analyze]=systemd
+  [gcc]=gcc [systemd-analyze]=systemd [spin]=spin
 )
 missing=()
 for cmd in "${!need[@]}"; do
@@ -20,7 +20,7 @@ compgen -G '/usr/lib/apache2/modules/libphp*.so' >/dev/null || missing+=(libapac
 
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
   echo "test-deps: not installed: ${missing[*]}" >&2
-  echo "test-deps: the tests with these real services say that they are skipped; as root 'make test-deps' installs them" >&2
+  echo "test-deps: the tests that need them say that they are skipped; as root 'make test-deps' installs them" >&2
   exit 0
 fi
 

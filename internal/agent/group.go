@@ -166,7 +166,7 @@ func (l *loop) decide() {
 func (l *loop) situation(name string, g *groupRun) Situation {
 	peers := make(map[string]Peer, len(l.peers))
 	for n, p := range l.peers {
-		peers[n] = Peer{Alive: p.alive && p.known, Since: p.since, Fitness: p.fit[name]}
+		peers[n] = Peer{Alive: p.alive && p.known && !(g.open && l.silent(n, p)), Since: p.since, Fitness: p.fit[name]}
 	}
 	holder := g.owner
 	if holder == "" {
@@ -177,6 +177,22 @@ func (l *loop) situation(name string, g *groupRun) Situation {
 		Cause: g.cause, HeldSince: g.heldSince, Moves: g.recentMoves(time.Now()), Now: time.Now(),
 	}
 }
+
+// silent reports whether a peer that counts as alive should be heard and is not: the
+// membership notices a death seconds after a holder does, whose rounds every voter
+// answers. One that has started anew has not told its state yet. Handing a group to
+// either would cost a ttl.
+func (l *loop) silent(node string, p *peerRun) bool {
+	if n, ok := l.cfg.Node(node); !ok || !n.Voter {
+		return false // it is asked nothing
+	}
+	at, run, ok := l.machine.Heard(node)
+	return !ok || l.now().Boot.Sub(at) > l.ttl/silentDivisor || run.String() != p.state.RunID
+}
+
+// silentDivisor: a voter that has not been heard for ttl/2 has missed two rounds and
+// every repetition in them (chosen by us).
+const silentDivisor = 2
 
 // handOver transfers a group. It reports whether the ticket is on its way; if
 // not, nothing has changed.

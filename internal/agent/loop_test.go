@@ -157,6 +157,16 @@ func TestFailback(t *testing.T) {
 			diff(t, "owners", web1.events(kindOwner)[2:], []string{"web2>web1: web1 is preferred and healthy again"})
 		})
 	})
+	t.Run("not to one that has just died", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, web1, web2, _ := settled(t, text)
+			w.wait(2 * testHold)
+			web1.unplug() // the membership notices seconds after the lease has run out
+			w.wait(3 * testTTL)
+			diff(t, "holders", w.holders("web"), []string{"web2"})
+			diff(t, "calls on web2", web2.addrs.said(), []string{"open web"})
+		})
+	})
 	t.Run("to a service that is back", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w, web1, _, _ := settled(t, text)

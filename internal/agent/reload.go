@@ -114,7 +114,11 @@ func (l *loop) setChecks(states []checks.State) {
 }
 
 // voterChange holds a new voter list against the rule of one at a time: every
-// voter must have caught up with the generation in force before the next one.
+// node must have caught up with the generation in force before the next one. The
+// voters alone are not enough: one that lost its vote in the last step, and does
+// not know it yet, counts by the list before that, of which a majority need not
+// meet one of the next. A node that the config does not name gets no vote
+// anyway.
 func (l *loop) voterChange(v config.VoterChange, force bool) error {
 	if err := v.Check(); err != nil {
 		return control.Errorf(control.CodeInvalid, "nothing has changed: %v", err)
@@ -122,14 +126,14 @@ func (l *loop) voterChange(v config.VoterChange, force bool) error {
 	if len(v.Added)+len(v.Removed) == 0 || force {
 		return nil
 	}
-	for _, name := range append(l.cfg.Voters(), v.Added...) {
-		p := l.peers[name]
+	for _, n := range l.cfg.Nodes {
+		p := l.peers[n.Name]
 		if p == nil {
 			continue // this node itself: a node that is new needs a restart
 		}
 		if !p.known || p.state.Generation < l.cfg.Lease.Generation {
-			return control.Errorf(control.CodeConflict, "nothing has changed: voter %s has not reported generation %d yet; reload it first, or use --force if it is gone for good",
-				name, l.cfg.Lease.Generation)
+			return control.Errorf(control.CodeConflict, "nothing has changed: node %s has not reported generation %d yet; reload it first, or use --force if it is gone for good",
+				n.Name, l.cfg.Lease.Generation)
 		}
 	}
 	return nil

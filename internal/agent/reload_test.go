@@ -210,10 +210,14 @@ func TestVoterChange(t *testing.T) {
 		force          bool
 		want           string
 	}{
-		{"an old voter has not", testConfig, less, func(_, web2, _ *testNode) { web2.cfg.Lease.Generation = 0 }, false, "voter web2 has not reported generation 1"},
+		{"an old voter has not", testConfig, less, func(_, web2, _ *testNode) { web2.cfg.Lease.Generation = 0 }, false, "node web2 has not reported generation 1"},
 		{"an old voter has not, forced", testConfig, less, func(_, web2, _ *testNode) { web2.cfg.Lease.Generation = 0 }, true, ""},
 		{"the new voter has not", edited(t, `address = "10.0.0.13"`, "address = \"10.0.0.13\"\nvoter = false"), edited(t, `ttl = "1s"`, "ttl = \"1s\"\ngeneration = 2"),
-			func(_, _, db1 *testNode) { db1.cfg.Lease.Generation = 0 }, false, "voter db1 has not reported generation 1"},
+			func(_, _, db1 *testNode) { db1.cfg.Lease.Generation = 0 }, false, "node db1 has not reported generation 1"},
+		{"a node without a vote has not: it may have had one, and not know better",
+			edited(t, `address = "10.0.0.13"`, "address = \"10.0.0.13\"\nvoter = false"),
+			edited(t, `address = "10.0.0.13"`, "address = \"10.0.0.13\"\nvoter = false", `address = "10.0.0.12"`, "address = \"10.0.0.12\"\nvoter = false", `ttl = "1s"`, "ttl = \"1s\"\ngeneration = 2"),
+			func(_, _, db1 *testNode) { db1.cfg.Lease.Generation = 0 }, false, "node db1 has not reported generation 1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

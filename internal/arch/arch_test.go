@@ -41,7 +41,7 @@ var may = []struct {
 	{"cmd/...", []string{"internal/cli", "internal/lab"}},
 	{"internal/cli", []string{"internal/agent", "internal/control", "internal/config", "internal/lab", "pkg/..."}},
 	{"internal/agent", []string{"internal/control", "internal/config", "pkg/..."}},
-	{"internal/sim", []string{"internal/agent", "pkg/lease"}},
+	{"internal/sim", []string{"internal/agent", "internal/config", "pkg/checks", "pkg/lease"}},
 	{"internal/lab", []string{"internal/control"}},
 	// Helpers for tests, below the package that they help with.
 	{"internal/lab/...", []string{"internal/lab", "internal/lab/chaos", "internal/control"}},

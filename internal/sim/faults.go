@@ -18,15 +18,24 @@ const (
 	losePackets
 	slowPackets
 	pauseAgent
-	killAgent     // back later, same boot
-	restartAgent  // back at once, same boot
-	resetMachine  // a boot
-	resetMachines // all of them: a power cut
-	transferGroup
+	freezeMachine  // no CPU, clocks run
+	suspendMachine // the kernel's timers stand
+	pauseMachine   // from outside: all its clocks stand
+	jumpWall       // the wall clock is set, forward or back
+	killAgent      // back later, same boot
+	restartAgent   // back at once, same boot
+	stopAgent      // orderly, back later
+	resetMachine   // a boot
+	resetMachines  // all of them: a power cut
+	transferGroup  // without asking anybody
 	releaseGroup
+	moveGroup // a planned switchover
+	forceGroup
 	failHealth
+	failEverywhere // the same fate for all
 	regainHealth
 	revertMemory // a false alarm, as far as the machine can know
+	changeVoters
 	faultKinds
 )
 
@@ -65,23 +74,6 @@ func (w *world) drawFault() faultKind {
 	panic("unreachable: at is below the sum")
 }
 
-// sample looks from time to time whether the groups have owners at all: a world
-// in which nothing works tests nothing.
-func (w *world) sample() {
-	w.queue.add(w.now+w.o.TTL/3, func() {
-		if w.ended {
-			return
-		}
-		for g := range w.groups {
-			w.report.Samples++
-			if w.owner(g) >= 0 {
-				w.report.Owned++
-			}
-		}
-		w.sample()
-	})
-}
-
 func (w *world) fault(kind faultKind) {
 	f := w.o.Faults
 	h := w.hosts[w.rng.IntN(w.o.Nodes)]
@@ -114,6 +106,13 @@ func (w *world) fault(kind faultKind) {
 		w.note(-1, "packets are late", fmt.Sprintf("%.2f", w.net.slow), -1)
 	case pauseAgent:
 		h.pause(w.exp(w.o.TTL))
+	case freezeMachine, suspendMachine, pauseMachine:
+		h.freeze(freeze(kind-freezeMachine), w.exp(w.ttls([]float64{0.3, 2, 2, 5}[w.rng.IntN(4)])))
+	case jumpWall:
+		h.clock.wall += w.within([]int64{2, 60, 86_400}[w.rng.IntN(3)])
+		w.note(h.i, "has its wall clock set, off by", h.clock.wall-w.unix, -1)
+	case stopAgent:
+		w.stopAgent(h)
 	case killAgent, restartAgent:
 		w.stop(h, false, kind == restartAgent)
 	case resetMachine:
@@ -126,15 +125,20 @@ func (w *world) fault(kind faultKind) {
 		w.transfer(h, o, g)
 	case releaseGroup:
 		w.release(h, g)
+	case moveGroup, forceGroup:
+		w.switchover(h, o, g, kind == forceGroup)
 	case failHealth:
-		h.eligible[g] = false
-		h.tellEligible(g)
-		if w.rng.IntN(2) == 0 {
-			w.release(h, g)
+		h.setHealth(g, false)
+	case failEverywhere:
+		for _, h := range w.hosts {
+			h.setHealth(g, false)
 		}
 	case regainHealth:
-		h.eligible[g] = true
-		h.tellEligible(g)
+		for _, h := range w.hosts {
+			h.setHealth(g, h.healthy[g] || w.rng.IntN(2) == 0)
+		}
+	case changeVoters:
+		w.changeVoters()
 	case revertMemory:
 		h.offer(input{what: "may have been reverted", do: func(m *lease.Machine, now lease.Time) any {
 			m.Paused(now, true)
@@ -145,7 +149,7 @@ func (w *world) fault(kind faultKind) {
 
 // stop ends an agent, or its whole machine, and brings it back.
 func (w *world) stop(h *host, machine, soon bool) {
-	if h.m == nil {
+	if h.m == nil || h.frozen && !machine {
 		return
 	}
 	back := w.exp(w.o.TTL / 20)
@@ -159,84 +163,19 @@ func (w *world) stop(h *host, machine, soon bool) {
 	} else {
 		w.note(h.i, "is killed, back after", back, -1)
 	}
+	w.comeBack(h, back)
+}
+
+// comeBack starts an agent again, once its machine runs.
+func (w *world) comeBack(h *host, after instant) {
 	life := h.life
-	w.queue.add(w.now+back, func() {
-		if h.life == life {
+	w.queue.add(w.now+after, func() {
+		switch {
+		case h.life != life || h.m != nil:
+		case h.frozen:
+			w.comeBack(h, w.o.TTL/10)
+		default:
 			h.start()
-		}
-	})
-}
-
-// transfer hands a group over as `hbagent switchover` does. The run id of the
-// target is what gossip says, which may be of its last boot.
-func (w *world) transfer(h, to *host, g int) {
-	run := to.run
-	if run == 0 || w.rng.IntN(20) == 0 {
-		run = lease.RunID(w.rng.Uint64())
-	}
-	w.handOver(h, to, run, g)
-}
-
-func (w *world) handOver(h, to *host, run lease.RunID, g int) {
-	h.offer(input{what: "hands over", do: func(m *lease.Machine, now lease.Time) any {
-		why := m.Transfer(now, w.groupNames[g], lease.Target{Node: to.name, RunID: run})
-		return fmt.Sprintf("%s to %s %v", w.groupNames[g], to.name, why)
-	}})
-}
-
-func (w *world) release(h *host, g int) {
-	h.offer(input{what: "gives up", do: func(m *lease.Machine, now lease.Time) any {
-		m.Release(now, w.groupNames[g], lease.ReasonReleased)
-		return w.groupNames[g]
-	}})
-}
-
-// planWitness lets one of two machines probe the witness, and the floating
-// addresses when it wants to, every quarter of a ttl.
-func (w *world) planWitness(h *host) {
-	if !w.witnessed() {
-		return
-	}
-	w.queue.add(w.now+w.o.TTL/4, func() {
-		w.planWitness(h)
-		if h.m == nil || h.paused {
-			return
-		}
-		life, sent := h.life, h.clock.local(w.now)
-		answer := func(after instant, in input) {
-			w.queue.add(w.now+after, func() {
-				if h.life == life {
-					h.offer(in)
-				}
-			})
-		}
-		if !w.net.witness[h.i] && !w.chance(w.net.drop) {
-			answer(w.exp(w.net.quick), input{what: "hears the witness", do: func(m *lease.Machine, now lease.Time) any {
-				m.WitnessAnswered(now, sent)
-				return nil
-			}})
-		}
-		peer := w.hosts[1-h.i]
-		for g, name := range w.groupNames {
-			lower := h.i > peer.i
-			if !h.m.WantsAddressProbe(sent, name) || lower && w.now-h.heardProbe[g] < w.o.TTL {
-				continue
-			}
-			probed := w.now
-			arp := !w.net.wire[h.i][peer.i]
-			if arp {
-				peer.heardProbe[g] = w.now
-			}
-			if arp && peer.isOpen(g) {
-				continue // answered
-			}
-			answer(w.o.TTL/20, input{what: "hears nobody answer for", do: func(m *lease.Machine, now lease.Time) any {
-				if h.heardProbe[g] >= probed-w.o.TTL/2 {
-					return name + ", but the peer asks too"
-				}
-				m.AddressSilent(now, name, sent)
-				return name
-			}})
 		}
 	})
 }

@@ -15,7 +15,7 @@ func drawFaults(rng *rand.Rand) Faults {
 	f := Faults{
 		Every: 0.1 + 2*rng.ExpFloat64(), Burst: some(0.8), Drop: some(0.7), Dup: some(0.3), Slow: some(0.4), SlowMax: 0.1 + rng.Float64()*4,
 		Stall: some(0.3), StallMax: some(1.5), Fatal: some(0.3), Drift: rng.Int64N(20_000), Wall: []int64{0, 1, 30, 3600}[rng.IntN(4)],
-		Unseen: rng.Float64(), Strict: rng.IntN(2) == 0,
+		Unseen: rng.Float64(),
 	}
 	if rng.IntN(3) == 0 {
 		t := themes[rng.IntN(len(themes))]
@@ -27,7 +27,7 @@ func drawFaults(rng *rand.Rand) Faults {
 	}
 	// What is broken must get well again, or all worlds end the same way.
 	f.Weight[healNetwork] += 1 + (f.Weight[cutOneWay]+f.Weight[cutBothWays]+f.Weight[isolateHost]+f.Weight[splitHosts])*(1+rng.IntN(3))/3
-	f.Weight[regainHealth] += 1 + 2*f.Weight[failHealth]
+	f.Weight[regainHealth] += 1 + 2*(f.Weight[failHealth]+f.Weight[failEverywhere])
 	return f
 }
 
@@ -48,6 +48,14 @@ var themes = []theme{
 	{true, []faultKind{releaseGroup, releaseGroup, restartAgent, restartAgent, slowPackets}},
 	{true, []faultKind{transferGroup, transferGroup, restartAgent, restartAgent, slowPackets}},
 	{true, []faultKind{transferGroup, transferGroup, releaseGroup, failHealth, restartAgent, killAgent, pauseAgent, cutOneWay, slowPackets}},
+	// Machines stand still, and the group is handed around meanwhile.
+	{false, []faultKind{freezeMachine, freezeMachine, suspendMachine, pauseMachine, moveGroup, transferGroup}},
+	{true, []faultKind{pauseMachine, pauseMachine, suspendMachine, transferGroup, restartAgent, slowPackets, cutBothWays}},
+	// The voters change while everything else does.
+	{false, []faultKind{changeVoters, changeVoters, changeVoters, changeVoters, cutBothWays, isolateHost, restartAgent, transferGroup}},
+	{true, []faultKind{changeVoters, changeVoters, changeVoters, resetMachine, moveGroup, cutOneWay, slowPackets, pauseAgent}},
+	// Services fail here, there and everywhere.
+	{false, []faultKind{failHealth, failHealth, failEverywhere, moveGroup, forceGroup, stopAgent, jumpWall, cutBothWays}},
 	{true, []faultKind{transferGroup, pauseAgent, resetMachine, restartAgent, killAgent, pauseAgent, cutOneWay, isolateHost, slowPackets}},
 }
 

@@ -31,8 +31,8 @@ func newNetwork(w *world) *network {
 }
 
 // send encodes a message and lets its datagrams go.
-func (n *network) send(from *host, to int, m lease.Message) {
-	for _, b := range lease.Encode(m) {
+func (n *network) send(from *host, to int, m *lease.Message) {
+	for _, b := range lease.Encode(*m) {
 		n.w.report.Datagrams++
 		n.w.hash.bytes(b)
 		if n.cut[from.i][to] || n.wire[from.i][to] || n.w.chance(n.drop) {
@@ -56,17 +56,36 @@ func (n *network) carry(b []byte, to int) {
 	n.last = max(n.last, at)
 	h := n.w.hosts[to]
 	n.w.queue.add(at, func() {
+		if h.frozen && h.deaf {
+			return
+		}
 		h.offer(input{what: "gets", do: func(m *lease.Machine, now lease.Time) any {
 			msg, err := lease.Decode(b)
 			if err != nil {
 				n.w.fail(fmt.Errorf("a message of a peer was not understood: %w", err))
 				return nil
 			}
-			h.breakMessage(&msg)
-			m.Step(now, msg)
-			return msg
+			for _, msg := range h.mishear(msg) {
+				m.Step(now, msg)
+			}
+			return &msg
 		}})
 	})
+}
+
+// path reports whether gossip gets from one host to another, directly or by way
+// of a third.
+func (n *network) path(from, to int) bool {
+	open := func(i, j int) bool { return !n.cut[i][j] && !n.wire[i][j] }
+	if open(from, to) {
+		return true
+	}
+	for k, h := range n.w.hosts {
+		if h.m != nil && !h.paused && !h.frozen && open(from, k) && open(k, to) {
+			return true
+		}
+	}
+	return false
 }
 
 // heal ends every cut and every kind of loss.

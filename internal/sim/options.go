@@ -37,43 +37,30 @@ type Faults struct {
 	Drift    int64   // clocks' rate error, +- parts per million
 	Wall     int64   // wall clocks' offset, +- seconds
 	Unseen   float64 // share of pauses that the agent does not notice
-	Strict   bool    // a gate that is over refuses to be renewed (nftables); else it takes a new lifetime (addresses)
 	Weight   [faultKinds]int
 }
 
-// Breakage is a mistake that the simulator must be able to find.
-type Breakage string
-
-// The breakages. Each is made on the driver's side: pkg/lease stays as it is.
-const (
-	None           Breakage = ""
-	NoQuarantine   Breakage = "a booted voter grants at once"
-	PromisesLost   Breakage = "a restarted voter has forgotten its promises"
-	RecordStale    Breakage = "a restart reads an old record"
-	PersistLate    Breakage = "the record is written after the messages have left"
-	CountFromReply Breakage = "validity is counted from the reply"
-	ShutAfterSend  Breakage = "the gate shuts after the messages have left"
-	VisibleQuorum  Breakage = "quorum of the visible nodes"
-	NegativeMargin Breakage = "gates stay open a little longer than the lease"
-	NoGate         Breakage = "the gate does not shut by itself"
-	WildClocks     Breakage = "clocks differ by more than the margin"
-	ShutIgnored    Breakage = "the gate ignores being shut"
-)
-
 // Report tells what a run did.
 type Report struct {
-	Seed      uint64
-	Shape     string        // of the cluster, for people
-	Simulated time.Duration // world time
-	Events    int
-	Datagrams int // sent, including those that got lost
-	Faults    int
-	Opens     int           // gates opened
-	Moves     int           // of those, by another node than before
-	Samples   int           // how often each group was looked at while faults happened
-	Owned     int           // how often it had an owner then
-	Healed    time.Duration // from the end of the faults until each group had its lasting owner
-	Hash      uint64        // of everything that happened
+	Seed        uint64
+	Shape       string        // of the cluster, for people
+	Simulated   time.Duration // world time
+	Events      int
+	Datagrams   int // sent, including those that got lost
+	Faults      int
+	Opens       int     // gates opened
+	Moves       int     // of those, by another node than before
+	Switchovers int     // planned moves that were begun
+	Reloads     int     // voter lists loaded
+	Freezes     int     // whole machines that stood still
+	Refused     int     // gates that the kernel refused
+	Revived     int     // leases that a machine whose clocks stood brought back below a later epoch
+	Overlaps    int     // times that two machines owned a group, excused by clocks that stood
+	Overlap     float64 // the longest of them, in ttl
+	Samples     int     // how often each group was looked at while faults happened
+	Owned       int     // how often it had an owner then
+	HealedTTLs  float64 // from the end of the faults, and of what the policy waits for, until each group had its lasting owner
+	Hash        uint64  // of everything that happened
 }
 
 // drawOptions fills what is zero from the seed's randomness. It always draws

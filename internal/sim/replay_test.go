@@ -67,11 +67,11 @@ func TestOptions(t *testing.T) {
 // world time, or gates would be judged too early or too late.
 func TestClock(t *testing.T) {
 	for _, ppm := range []int64{0, 1, -1, 20_000, -20_000, 200_000, -200_000} {
-		c := clock{booted: 5 * time.Second, base: 12345, ppm: ppm}
-		for at := c.booted; at < c.booted+10*time.Minute; at += 7*time.Second + 13 {
+		c := clock{since: 5 * time.Second, boot: 12345, ppm: ppm}
+		for at := c.since; at < c.since+10*time.Minute; at += 7*time.Second + 13 {
 			l := c.local(at)
 			w := c.world(l)
-			if c.local(w) < l || w > c.booted && c.local(w-1) >= l {
+			if c.local(w) < l || w > c.since && c.local(w-1) >= l {
 				t.Fatalf("%d ppm: the clock says %d at %v, and world(%d) = %v", ppm, l, at, l, w)
 			}
 		}

@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"time"
 
+	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/pkg/lease"
 )
 
@@ -23,6 +25,8 @@ type world struct {
 	names      []string
 	groupNames []string
 	groups     []groupState
+	configs    []config.Group // by group
+	lists      []voterList    // of the config file, by version
 	net        *network
 	stall      float64
 	stallMax   time.Duration
@@ -79,17 +83,15 @@ func (w *world) build() {
 	for i := range w.o.Nodes {
 		w.names = append(w.names, string(rune('a'+i)))
 	}
-	for g := range w.o.Groups {
-		w.groupNames = append(w.groupNames, fmt.Sprintf("g%d", g+1))
-		w.groups = append(w.groups, groupState{name: w.groupNames[g], owner: -1})
-	}
+	w.drawGroups()
+	w.lists = []voterList{{1, w.names[:w.o.Voters]}}
 	w.net = newNetwork(w)
 	for i, name := range w.names {
-		h := &host{w: w, i: i, name: name, gates: make([]gate, w.o.Groups), eligible: make([]bool, w.o.Groups), heardProbe: make([]instant, w.o.Groups)}
+		h := &host{w: w, i: i, name: name, gates: make([]gate, w.o.Groups), healthy: make([]bool, w.o.Groups), heardProbe: make([]instant, w.o.Groups)}
 		w.hosts = append(w.hosts, h)
-		for g := range h.eligible {
+		for g := range h.healthy {
 			h.heardProbe[g] = -time.Hour
-			h.eligible[g] = w.rng.IntN(4) > 0
+			h.healthy[g] = w.rng.IntN(8) > 0
 		}
 	}
 	for _, h := range w.hosts {
@@ -98,6 +100,7 @@ func (w *world) build() {
 			h.start()
 		})
 		w.planWitness(h)
+		w.planGossip(h)
 	}
 }
 
@@ -131,6 +134,8 @@ func (w *world) finish() (Report, error) {
 	}
 	return w.report, fmt.Errorf("%w: seed %d (%s): %w\nthe last events:\n%s", ErrViolation, w.seed, w.report.Shape, w.err, w.trace.text())
 }
+
+func (w *world) host(name string) *host { return w.hosts[slices.Index(w.names, name)] }
 
 func (w *world) witnessed() bool { return w.o.Nodes == 2 }
 

@@ -69,7 +69,7 @@ func (n note) text(w *world) string {
 	}
 	switch a := n.arg.(type) {
 	case nil:
-	case lease.Message:
+	case *lease.Message:
 		if n.what == "gets" {
 			text += " from " + a.From
 		} else {
@@ -92,8 +92,10 @@ func (n note) text(w *world) string {
 		for _, p := range a.Holds {
 			text += fmt.Sprintf("  [holds %s %s]", p.Group, epochText(w, p.Epoch))
 		}
+	case *host:
+		text += " " + a.name
 	case clock:
-		text += fmt.Sprintf(" record=%v, clock %+d ppm, wall %+d s", n.to == 1, a.ppm, a.unix-w.unix)
+		text += fmt.Sprintf(" record=%v, generation %d, clock %+d ppm, wall %+d s", n.to == 1, h.list().generation, a.ppm, a.wall-w.unix)
 	default:
 		text += fmt.Sprint(" ", a)
 	}

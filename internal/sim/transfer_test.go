@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"testing"
 	"time"
 )
@@ -22,13 +21,7 @@ func TestPlannedMoves(t *testing.T) {
 
 func planMoves(t *testing.T, seed uint64, drop float64) {
 	o := Options{Nodes: 3 + int(seed%3), Groups: 2, TTL: time.Second, Faults: &Faults{Drift: 10_000, Wall: 3600}}
-	w := &world{seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), hash: newHash()}
-	w.o = drawOptions(w.rng, o)
-	w.build()
-	w.net.quick = time.Millisecond
-	w.run(5 * o.TTL)
-	w.calm()
-	w.run(w.now + 5*o.TTL)
+	w := calmWorld(seed, o)
 	w.net.drop = drop
 	for move := range 20 {
 		g := move % o.Groups

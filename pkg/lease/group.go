@@ -83,10 +83,13 @@ func (m *Machine) enter(g *group, p phase) {
 	}
 }
 
-// begin starts a claim: nothing that was granted before counts for it.
+// begin starts a claim: nothing that was granted before counts for it. Its epoch
+// is not used again in this run, even if a ticket of a lower one comes in between:
+// what is said of an old claim must never fit a new one.
 func (m *Machine) begin(now Time, g *group, p phase, epoch Epoch, cause Cause) {
 	m.enter(g, p)
 	g.epoch, g.cause, g.note, g.started, g.hinted = epoch, cause, "", now.Boot, false
+	g.highest = max(g.highest, epoch)
 	g.floor = m.counter + 1
 	clear(g.valid)
 	g.until = 0

@@ -41,11 +41,14 @@ func (m *Machine) holderTick(now Time, g *group) {
 	}
 }
 
-// lose shuts the gate of a lease that is over, and frees the votes. The node
+// lose shuts the gate of a lease that is over, and frees the votes: some voters
+// may still promise it, and the next owner may need them. The node
 // does not ask again for more than one ttl: if it can send but not hear, the
 // others get their turn in between.
 func (m *Machine) lose(now Time, g *group, why Reason) {
+	epoch := g.epoch
 	m.drop(g, why)
+	m.repeatRelease(now, g.name, epoch)
 	g.askAt = now.Boot.Add(m.cfg.TTL + m.jitter(m.cfg.TTL))
 	g.refusal, g.refusedBy = why, ""
 }

@@ -30,6 +30,7 @@ type Machine struct {
 	admitted  map[string]bool // groups of the message at hand whose sequence was new
 	nextRound Instant         // renewals of all groups share one rhythm
 	heard     map[string]Instant
+	heardRun  map[string]RunID // of the last message
 	repeats   []repeat
 	witness   witnessState
 
@@ -60,7 +61,7 @@ func New(now Time, cfg Config) (*Machine, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	m := &Machine{cfg: cfg, heard: make(map[string]Instant), groups: make(map[string]*group), admitted: make(map[string]bool)}
+	m := &Machine{cfg: cfg, heard: make(map[string]Instant), heardRun: make(map[string]RunID), groups: make(map[string]*group), admitted: make(map[string]bool)}
 	m.setVoters(cfg.Nodes, cfg.Voters)
 	for _, name := range cfg.Groups {
 		m.groups[name] = newGroup(name)
@@ -110,7 +111,7 @@ func (m *Machine) Step(now Time, msg Message) {
 		return
 	}
 	m.lapse(now)
-	m.heard[msg.From] = now.Boot
+	m.heard[msg.From], m.heardRun[msg.From] = now.Boot, msg.RunID
 	m.witnessHeard(now, &msg)
 	m.entries(now, &msg)
 	m.progress(now)

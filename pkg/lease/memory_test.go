@@ -84,6 +84,25 @@ func TestReleaseOfAnEarlierRun(t *testing.T) {
 	}
 }
 
+// b asked at 2020 in vain, gave that up for a ticket, and holds 2016. A voter that
+// has restarted knows no sequences: to it, b's old question looks like a newer
+// lease of its own holder. If it granted that, b's old release would follow and
+// free a promise that b counts on (docs/decisions/0009).
+func TestOldQuestionOfItsOwnHolder(t *testing.T) {
+	l := newLone(t, nil)
+	l.Effects()
+	as := func(counter uint64) func(*Message) { return func(m *Message) { m.Seq = Seq{8, counter} } }
+	l.Step(l.time(), Message{Cluster: "shop", From: "b", RunID: 'b', Generation: 5, Voters: ListHash([]string{"a", "b", "v"}), TTL: time.Second, Seq: Seq{8, 12}, Entries: []Entry{request("web", 2016)}})
+	n := restarted(t, l, lastRecord(l.Effects()))
+	if a := n.say("b", request("web", 2020), as(10)); len(a) != 1 || a[0].Kind != KindRefuse {
+		t.Errorf("the old question is answered by %v, want a refusal", a)
+	}
+	n.say("b", Entry{Group: "web", Kind: KindRelease, Epoch: 2020}, as(11))
+	if got := n.holderOf("web"); got != "b" {
+		t.Errorf("after the old release the holder is %q, want b", got)
+	}
+}
+
 // The ticket by which a lease was won arrives again after its winner has
 // restarted and given the lease up.
 func TestTicketAfterRestart(t *testing.T) {
@@ -98,6 +117,40 @@ func TestTicketAfterRestart(t *testing.T) {
 	}
 	if n := l.Stats().Rejected[ReasonOldSequence]; n != 1 {
 		t.Errorf("%d old messages counted, want the ticket", n)
+	}
+}
+
+// A ticket is declined, and the release that says so is repeated. The node then
+// becomes eligible and asks by itself: at another epoch, or its own repeated
+// release would free the lease that it wins, under its feet.
+func TestEpochOfADeclinedTicket(t *testing.T) {
+	l := newLone(t, nil)
+	l.say("a", Entry{
+		Group: "web", Kind: KindTicket, Epoch: 999, To: "v", ToRun: 99, ToEpoch: 1000, Ticket: Ticket{From: "a", RunID: 'a', Epoch: 999},
+	}, nil)
+	l.SetEligible(l.time(), "web", true, 0)
+	l.Tick(l.time())
+	if v, _ := l.Group(l.now, "web"); v.Phase != "acquiring" || v.Epoch <= 1000 {
+		t.Errorf("the group is %v with epoch %d, want acquiring above 1000", v.Phase, v.Epoch)
+	}
+}
+
+// An acquisition at 1020 is given up for a ticket at 1016, and that is given up,
+// too: the next one is above both.
+func TestEpochsOfOneRunGrow(t *testing.T) {
+	l := newLone(t, func(c *Config) { c.Node, c.Voters = "c", []string{"a", "b", "v"} }) // without a vote: it has only its own memory
+	l.Machine.groups["web"].highest = 1019
+	l.SetEligible(l.time(), "web", true, 0)
+	l.Tick(l.time())
+	l.say("a", Entry{
+		Group: "web", Kind: KindTicket, Epoch: 1015, To: "c", ToRun: 99, ToEpoch: 1016, Ticket: Ticket{From: "a", RunID: 'a', Epoch: 1015},
+	}, nil)
+	l.SetEligible(l.time(), "web", false, 0)
+	l.SetEligible(l.time(), "web", true, 0)
+	l.now = l.now.Add(3 * time.Second)
+	l.Tick(l.time())
+	if v, _ := l.Group(l.now, "web"); v.Phase != "acquiring" || v.Epoch <= 1020 {
+		t.Errorf("the group is %v with epoch %d, want acquiring above 1020", v.Phase, v.Epoch)
 	}
 }
 

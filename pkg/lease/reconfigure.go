@@ -7,8 +7,9 @@ import (
 )
 
 // Reconfigure loads another list of voters, of the next generation. The caller
-// has made sure that every voter of the old and the new list already uses the
-// present generation. Promises are kept; for one ttl this voter grants
+// has made sure that every node of the config, voter or not, already uses the
+// present generation: one that has just lost its vote, and does not know it,
+// counts by the list before. Promises are kept; for one ttl this voter grants
 // renewals only, and this node asks for nothing.
 func (m *Machine) Reconfigure(now Time, nodes, voters []string, generation uint64) error {
 	if !adjacent(generation, m.cfg.Generation) || difference(voters, m.cfg.Voters) > 1 {

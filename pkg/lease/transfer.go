@@ -78,6 +78,7 @@ func (m *Machine) ticket(now Time, msg *Message, e *Entry) {
 		return
 	}
 	g.usedTicket = e.ToEpoch
+	g.highest = max(g.highest, e.ToEpoch) // the release of a declined one must never fit a lease of this node
 	if !g.eligible {
 		m.stats.Rejected[ReasonUnwanted]++
 		m.tell(Entry{Group: g.name, Kind: KindRelease, Epoch: e.ToEpoch})

@@ -46,6 +46,13 @@ func (m *Machine) Group(now Instant, name string) (View, bool) {
 	return v, true
 }
 
+// Heard returns when the last message of a node arrived, and of which run it was;
+// false if there was none. A voter answers a holder several times a ttl.
+func (m *Machine) Heard(node string) (at Instant, run RunID, ok bool) {
+	at, ok = m.heard[node]
+	return at, m.heardRun[node], ok
+}
+
 // Valid reports whether this node holds a lease on the group at now.
 func (m *Machine) Valid(now Instant, name string) bool {
 	g := m.groups[name]
