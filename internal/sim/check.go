@@ -115,6 +115,10 @@ func (w *world) countOwners(g int) {
 // checkEpoch is invariant 4, before a gate opens or is renewed.
 func (w *world) checkEpoch(h *host, tx *transaction, k gate) {
 	s := &w.groups[tx.g]
+	if tx.open != nil {
+		w.report.Opens++
+		s.opens++
+	}
 	switch {
 	case h.stale(k):
 		return // it goes on as before a pause that it knows nothing of
@@ -134,8 +138,6 @@ func (w *world) checkEpoch(h *host, tx *transaction, k gate) {
 		w.report.Moves++
 	}
 	if tx.open != nil {
-		w.report.Opens++
-		s.opens++
 		s.at = w.now
 	}
 	s.epoch, s.owner, s.list = tx.epoch, h.i, h.gen

@@ -111,4 +111,9 @@
 // therefore cuts the wire only together with one machine's way to the witness.
 // Datagrams of the agents may be lost in any pattern (a firewall, say) while
 // ARP passes.
+//
+// A machine that goes on after its clocks stood is refused by nobody there: it
+// keeps its lease by the witness until it hears its peer, or until one of the two
+// hears the other answer for the address. The world excuses that for 2 ttl after
+// the pause, not for the ttl of three voters.
 package sim

@@ -32,7 +32,7 @@ func (w *world) heal() {
 	w.run(w.now + stableFor*w.o.TTL)
 	for g, s := range w.groups {
 		if w.err == nil && (s != before[g] || w.owner(g) < 0) {
-			w.fail(fmt.Errorf("liveness: %s does not come to rest: %d opened, then %d, the last by %s", s.name, before[g].opens, s.opens, w.hosts[s.owner].name))
+			w.fail(fmt.Errorf("liveness: %s does not come to rest: %d opened, then %d, now it is with %d", s.name, before[g].opens, s.opens, w.owner(g)))
 		}
 	}
 }

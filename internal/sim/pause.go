@@ -104,5 +104,12 @@ func (h *host) thaw() {
 }
 
 // stale reports whether what a host's gate rests on may be from before its clocks
-// stood. Whatever was asked for since ends later.
-func (h *host) stale(k gate) bool { return h.staleUntil != 0 && k.closes <= h.staleUntil }
+// stood. Whatever was asked for since ends later. With a witness in place of a
+// third voter nobody refuses: a holder goes on until it hears its peer, or either
+// hears the other answer for the address, so the time itself is what bounds it.
+func (h *host) stale(k gate) bool {
+	if h.w.witnessed() {
+		return h.staleUntil != 0 && h.mono() < h.staleUntil+lease.Instant(h.w.o.TTL)
+	}
+	return h.staleUntil != 0 && k.closes <= h.staleUntil
+}

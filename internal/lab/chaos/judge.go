@@ -186,6 +186,17 @@ func (j *Judge) Fault(k Kind, skipped bool) {
 	}
 }
 
+// Made is how many faults were made, without those that found no machine free.
+func (j *Judge) Made() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	n := 0
+	for _, t := range j.kinds {
+		n += t.Faults
+	}
+	return n
+}
+
 // Blame records a violation that somebody else has found.
 func (j *Judge) Blame(at time.Time, what string) {
 	j.mu.Lock()

@@ -21,6 +21,7 @@ type Recovery struct {
 	Healed time.Time
 	Owner  string
 	Took   time.Duration // until all that [Site.Recover] looks at was right
+	Missed string        // what was wrong last
 }
 
 // ErrAgentEnded is returned where an agent ended that nobody had ended.
@@ -45,7 +46,7 @@ func (s *Site) Recover(ctx context.Context) (Recovery, error) {
 	}
 	r := Recovery{Healed: time.Now()}
 	err := bounded(ctx, recoverPatience, func(ctx context.Context) (err error) {
-		r.Owner, err = s.whole(ctx, r.Healed)
+		r.Owner, r.Missed, err = s.whole(ctx, r.Healed)
 		return err
 	})
 	r.Took = time.Since(r.Healed)
@@ -55,14 +56,15 @@ func (s *Site) Recover(ctx context.Context) (Recovery, error) {
 	return r, errors.Join(ended, s.stays(ctx, r.Owner))
 }
 
-// whole waits until everything is as it must be, and returns who is the owner.
-func (s *Site) whole(ctx context.Context, since time.Time) (owner string, err error) {
+// whole waits until everything is as it must be, and returns who is the owner, and what was wrong until then.
+func (s *Site) whole(ctx context.Context, since time.Time) (owner, missed string, err error) {
 	for {
 		if owner, err = s.lookWhole(since); err == nil {
-			return owner, nil
+			return owner, missed, nil
 		}
+		missed = err.Error()
 		if pause(ctx, recoverPause) != nil {
-			return "", fmt.Errorf("not whole %v after the last fault was over: %w", time.Since(since).Round(time.Millisecond), err)
+			return "", missed, fmt.Errorf("not whole %v after the last fault was over: %w", time.Since(since).Round(time.Millisecond), err)
 		}
 	}
 }

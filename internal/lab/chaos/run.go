@@ -93,7 +93,7 @@ func (r *Run) batch(ctx context.Context) (last Fault, err error) {
 		time.AfterFunc(after, end)
 	}
 	striking.Wait()
-	r.made += r.Every
+	r.made = r.Judge.Made()
 	return last, err
 }
 
@@ -108,8 +108,8 @@ func (r *Run) recover(ctx context.Context) error {
 	case err != nil:
 		r.Judge.Blame(time.Now(), err.Error())
 	case rec.Took > r.Bound:
-		r.Judge.Blame(rec.Healed.Add(rec.Took), fmt.Sprintf("%s was back %v after the last fault was over, and the bound is %v",
-			rec.Owner, rec.Took.Round(time.Millisecond), r.Bound))
+		r.Judge.Blame(rec.Healed.Add(rec.Took), fmt.Sprintf("%s was back %v after the last fault was over, and the bound is %v; until then: %s",
+			rec.Owner, rec.Took.Round(time.Millisecond), r.Bound, rec.Missed))
 	}
 	r.recoveries = append(r.recoveries, rec.Took)
 	_, broken := r.Judge.Violations()

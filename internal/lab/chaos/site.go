@@ -107,7 +107,7 @@ func (s *Site) build(ctx context.Context, o Options, names []string) error {
 	if _, err := s.WaitAnyOwner(wait, group, names...); err != nil {
 		return err
 	}
-	_, err := s.whole(wait, s.began)
+	_, _, err := s.whole(wait, s.began)
 	return err
 }
 
