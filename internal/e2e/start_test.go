@@ -33,24 +33,24 @@ func TestAgentCannotStart(t *testing.T) {
 		phrases []string
 	}{
 		{
-			name: "no config", code: 1,
+			name: "no config", code: 78,
 			args:    []string{"agent", "-c", "/nowhere/hbagent.toml", "--run-dir", web1.RunDir(), "--state-dir", web1.StateDir()},
 			phrases: []string{"/nowhere/hbagent.toml", "no such file or directory"},
 		}, {
-			name: "broken config", code: 1,
+			name: "broken config", code: 78,
 			edit:    func(c *lab.Config) { c.Lease.TTL = "3" },
 			phrases: []string{web1.ConfigFile() + ":", `ttl = "3"`, "a duration with a unit", "^"},
 		}, {
-			name: "no key file", code: 1,
+			name: "no key file", code: 78,
 			edit:    func(c *lab.Config) { c.Cluster.KeyFile = filepath.Join(dir, "none") },
 			phrases: []string{filepath.Join(dir, "none"), "no such file or directory", "hbagent keygen -o"},
 		}, {
-			name: "key open to everyone", code: 1,
+			name: "key open to everyone", code: 78,
 			edit:    func(c *lab.Config) { c.Cluster.KeyFile = key },
 			prepare: func(t *testing.T) { must(t, os.WriteFile(key, []byte("c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0\n"), 0o604)) },
 			phrases: []string{key, "open to everyone", "0604", "chmod 0640"},
 		}, {
-			name: "no key in the key file", code: 1,
+			name: "no key in the key file", code: 78,
 			edit: func(c *lab.Config) { c.Cluster.KeyFile = key },
 			prepare: func(t *testing.T) {
 				must(t, os.WriteFile(key, []byte("hello\n"), 0o600))
