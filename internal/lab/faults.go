@@ -13,6 +13,8 @@ import (
 type fault struct {
 	from, to string
 	percent  int // 1 to 100
+	// own, if not empty, spares IPv4 packets from these addresses, and all that is no IPv4.
+	own string
 }
 
 // A Direction is seen from the node.
@@ -32,30 +34,36 @@ type Break struct{ faults []fault }
 
 // Isolated loses every frame from and to a node. Its link stays up: neither side is told.
 func Isolated(n *Node) Break {
-	return Break{[]fault{{n.Name, "", 100}, {"", n.Name, 100}}}
+	return Break{[]fault{{from: n.Name, percent: 100}, {to: n.Name, percent: 100}}}
 }
 
 // OneWay loses what a node receives, or what it sends.
 func OneWay(n *Node, d Direction) Break {
 	if d == In {
-		return Break{[]fault{{"", n.Name, 100}}}
+		return Break{[]fault{{to: n.Name, percent: 100}}}
 	}
-	return Break{[]fault{{n.Name, "", 100}}}
+	return Break{[]fault{{from: n.Name, percent: 100}}}
 }
 
 // Between loses every frame between two nodes; both still reach everybody else.
 func Between(a, b *Node) Break {
-	return Break{[]fault{{a.Name, b.Name, 100}, {b.Name, a.Name, 100}}}
+	return Break{[]fault{{from: a.Name, to: b.Name, percent: 100}, {from: b.Name, to: a.Name, percent: 100}}}
 }
 
 // Lossy loses percent (1 to 100) of the frames of a node in each direction, each frame at random and on its own.
 func Lossy(n *Node, percent int) Break {
-	return Break{[]fault{{n.Name, "", percent}, {"", n.Name, percent}}}
+	return Break{[]fault{{from: n.Name, percent: percent}, {to: n.Name, percent: percent}}}
 }
 
 // LossyEverywhere loses percent (1 to 100) of the frames on the way from any machine to any other, the client
 // included, each frame at random and on its own.
 func LossyEverywhere(percent int) Break { return Break{[]fault{{percent: percent}}} }
+
+// NoSpoofing loses the IPv4 packets of a node that come from an address which is neither its own nor the floating
+// one, as hypervisors and port security do.
+func NoSpoofing(n *Node) Break {
+	return Break{[]fault{{from: n.Name, percent: 100, own: n.Addr4.Addr().String() + ", " + Floating4.Addr().String()}}}
+}
 
 // Impose makes a fault in the switch. mend ends this one and leaves others alone; it does nothing once Heal has
 // ended it. Faults add up.
@@ -166,6 +174,9 @@ func ruleset(faults []fault, port func(node string) string) string {
 		}
 		if f.to != "" {
 			fmt.Fprintf(&b, "oifname %q ", port(f.to))
+		}
+		if f.own != "" {
+			fmt.Fprintf(&b, "ip saddr != { %s } ", f.own)
 		}
 		if f.percent < 100 {
 			fmt.Fprintf(&b, "numgen random mod 100 < %d ", f.percent)

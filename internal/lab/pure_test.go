@@ -46,12 +46,13 @@ func TestRuleset(t *testing.T) {
 		want   string
 	}{
 		{"none", nil, flush},
-		{"all kinds", []fault{{"a", "", 100}, {"", "a", 30}, {"a", "b", 100}}, flush + `table bridge lab {
+		{"all kinds", []fault{{from: "a", percent: 100}, {to: "a", percent: 30}, {from: "a", to: "b", percent: 100}, {from: "a", percent: 100, own: "10.0.0.1"}}, flush + `table bridge lab {
 	chain forward {
 		type filter hook forward priority 0
 		iifname "p-a" drop
 		oifname "p-a" numgen random mod 100 < 30 drop
 		iifname "p-a" oifname "p-b" drop
+		iifname "p-a" ip saddr != { 10.0.0.1 } drop
 	}
 }
 `},
