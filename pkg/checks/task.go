@@ -62,6 +62,10 @@ func (t *task) run() {
 			if !t.sleep(time.Until(start.Add(wakeEvery))) {
 				return
 			}
+			select {
+			case <-t.wake: // what happened while it slept, the probe that starts now will see
+			default:
+			}
 		case <-t.flush.C: // a message that came too soon after the last
 			t.report()
 			continue
