@@ -29,7 +29,6 @@ type drainRun struct {
 	hop   vip.NextHop   // how it is reached
 	until time.Duration // CLOCK_BOOTTIME; what is open then is reset
 	open  int           // connections when they were last counted, -1: not yet
-	most  int           // the largest count
 	idle  time.Duration // CLOCK_BOOTTIME since when none is open, 0: some are
 	left  time.Duration // until `until`, when they were last counted
 }
@@ -123,7 +122,7 @@ func (l *loop) counted(name string, n int) {
 	}
 	d := g.drain
 	l.dirty = true
-	d.open, d.most, d.left = n, max(d.most, n), max(d.until-l.boot(), 0)
+	d.open, d.left = n, max(d.until-l.boot(), 0)
 	switch {
 	case n != 0:
 		d.idle = 0
@@ -143,12 +142,12 @@ func (l *loop) endDrain(name string, g *groupRun) {
 	if err != nil {
 		l.log.Error("cannot end the drain; the kernel ends it by itself", "group", name, "error", err)
 	}
-	g.lost = fmt.Sprintf("drained: %s finished", connections(max(d.most-reset, 0)))
+	g.lost = "drained: every connection has finished"
 	if reset > 0 {
-		g.lost += fmt.Sprintf(", %s reset after %v", connections(reset), g.cfg.Drain)
+		g.lost = fmt.Sprintf("drained: %s still open after %v, reset", connections(reset), g.cfg.Drain)
 	}
 	l.history.add(control.Event{Group: name, Kind: kindDrain, From: l.node, To: d.to, Reason: g.lost})
-	l.log.Info("drained", "group", name, "holder", d.to, "connections", d.most, "reset", reset)
+	l.log.Info("drained", "group", name, "holder", d.to, "reset", reset)
 }
 
 // reopened is called when this node has opened the group.

@@ -50,7 +50,7 @@ func TestDrain(t *testing.T) {
 		web1.addrs.connect(0)
 		w.wait(drainIdle + 2*pulse)
 		diff(t, "calls on web1", web1.addrs.said(), []string{"end drain web"})
-		diff(t, "history", web1.events(kindDrain), []string{"web1>web2: drained: 3 connections finished"})
+		diff(t, "history", web1.events(kindDrain), []string{"web1>web2: drained: every connection has finished"})
 		db1.look(func() {
 			diff(t, "state", db1.status().Nodes[0].Groups["web"].State, control.StateStandby)
 		})
@@ -68,7 +68,7 @@ func TestDrainRunsOut(t *testing.T) {
 		w.wait(9 * time.Second)
 		diff(t, "history", web1.events(kindDrain), []string(nil))
 		w.wait(2 * time.Second)
-		diff(t, "history", web1.events(kindDrain), []string{"web1>web2: drained: 0 connections finished, 2 connections reset after 10s"})
+		diff(t, "history", web1.events(kindDrain), []string{"web1>web2: drained: 2 connections still open after 10s, reset"})
 	})
 }
 
@@ -91,7 +91,7 @@ func TestSwitchoverBackDuringADrain(t *testing.T) {
 		w.wait(20 * time.Second)
 		w.owned("web1")
 		diff(t, "history of web1", web1.events(kindDrain), []string(nil))
-		diff(t, "history of web2", web2.events(kindDrain), []string{"web2>web1: drained: 0 connections finished, 5 connections reset after 10s"})
+		diff(t, "history of web2", web2.events(kindDrain), []string{"web2>web1: drained: 5 connections still open after 10s, reset"})
 	})
 }
 
@@ -196,8 +196,8 @@ func TestStopDrains(t *testing.T) {
 		took  time.Duration
 		reset string
 	}{
-		{"connections end", 2 * time.Second, 2*time.Second + drainIdle, "1 connection finished"},
-		{"connections stay", time.Hour, stopDrainLimit, "1 connection reset"},
+		{"connections end", 2 * time.Second, 2*time.Second + drainIdle, "every connection has finished"},
+		{"connections stay", time.Hour, stopDrainLimit, "1 connection still open"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -189,10 +189,10 @@ func (m *Manager) EndDrain(group string) (reset int, err error) {
 	return reset, nil
 }
 
-// resetConnections ends every TCP connection of the addresses.
+// resetConnections ends every open TCP connection of the addresses.
 func resetConnections(k kernel, addrs []netip.Addr) (int, error) {
 	var flows []flow
-	if err := k.Connections(addrs, statesAll, func(f flow) { flows = append(flows, f) }); err != nil {
+	if err := k.Connections(addrs, statesOpen, func(f flow) { flows = append(flows, f) }); err != nil {
 		return 0, err
 	}
 	if len(flows) == 0 {
