@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"os/exec"
 	"testing"
@@ -226,14 +225,4 @@ func runIn(t testing.TB, ns netns.NsHandle, name string, args ...string) string 
 func sysctl(t testing.TB, ns netns.NsHandle, path, value string) {
 	t.Helper()
 	inNamespace(t, ns, func() error { return os.WriteFile("/proc/sys/net/"+path, []byte(value), 0o644) })
-}
-
-// conns lists TCP connections of a namespace with that address as their own.
-func connsIn(t testing.TB, ns netns.NsHandle, a netip.Addr) (out []flow) {
-	t.Helper()
-	inNamespace(t, ns, func() error {
-		k := &linux{}
-		return k.Connections([]netip.Addr{a}, statesOpen, func(f flow) { out = append(out, f) })
-	})
-	return out
 }
