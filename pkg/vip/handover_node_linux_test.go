@@ -138,7 +138,8 @@ func (n *node) start() {
 	n.t.Helper()
 	inNamespace(n.t, n.ns, func() error { // the child is born where this thread is
 		n.cmd = exec.Command("/proc/self/exe")
-		n.cmd.Env = append(os.Environ(), nodeRole+"="+n.name)
+		// The race detector otherwise waits a second at the end of each process.
+		n.cmd.Env = append(os.Environ(), nodeRole+"="+n.name, "GORACE=atexit_sleep_ms=0")
 		n.cmd.Stderr = os.Stderr
 		in, err := n.cmd.StdinPipe()
 		if err != nil {
