@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"os/exec"
 	"testing"
@@ -139,7 +138,8 @@ func (n *node) start() {
 	n.t.Helper()
 	inNamespace(n.t, n.ns, func() error { // the child is born where this thread is
 		n.cmd = exec.Command("/proc/self/exe")
-		n.cmd.Env = append(os.Environ(), nodeRole+"="+n.name)
+		// The race detector otherwise waits a second at the end of each process.
+		n.cmd.Env = append(os.Environ(), nodeRole+"="+n.name, "GORACE=atexit_sleep_ms=0")
 		n.cmd.Stderr = os.Stderr
 		in, err := n.cmd.StdinPipe()
 		if err != nil {
@@ -226,14 +226,4 @@ func runIn(t testing.TB, ns netns.NsHandle, name string, args ...string) string 
 func sysctl(t testing.TB, ns netns.NsHandle, path, value string) {
 	t.Helper()
 	inNamespace(t, ns, func() error { return os.WriteFile("/proc/sys/net/"+path, []byte(value), 0o644) })
-}
-
-// conns lists TCP connections of a namespace with that address as their own.
-func connsIn(t testing.TB, ns netns.NsHandle, a netip.Addr) (out []flow) {
-	t.Helper()
-	inNamespace(t, ns, func() error {
-		k := &linux{}
-		return k.Connections([]netip.Addr{a}, statesOpen, func(f flow) { out = append(out, f) })
-	})
-	return out
 }
