@@ -17,8 +17,8 @@ import (
 
 // How long the connections of these tests may take, and do take.
 const (
-	drain    = 6 * time.Second
-	slowLoad = 4 * time.Second
+	drain    = 4 * time.Second
+	slowLoad = 2500 * time.Millisecond
 )
 
 // drainSite is a site with Apache for a load, and a draining group. Its agents run.
@@ -149,7 +149,7 @@ func TestDrainRunsOut(t *testing.T) {
 	end := s.load(t, lab.LoadOptions{Downloads: 1, Slow: 3 * drain})
 	pass(t, time.Second)
 	r := s.verb(t, "web1", "switchover", "web")
-	r.wants(t, 0, "web moved from web1 to web2", "web1 finishes 1 connection, for ", "web1: drained: 1 connection still open after 6s, reset")
+	r.wants(t, 0, "web moved from web1 to web2", "web1 finishes 1 connection, for ", "web1: drained: 1 connection still open after 4s, reset")
 	s.drained(t)
 	for _, k := range end() {
 		for _, f := range k.Failures {
