@@ -45,6 +45,7 @@ type group struct {
 	highest    Epoch   // highest epoch that any voter told of, or any candidate asked for
 	won        Epoch   // of the last lease that this node had
 	usedTicket Epoch   // highest epoch for which a ticket was taken or declined
+	tried      Epoch   // highest epoch that this run asked for without a ticket
 	handed     Epoch   // epoch of the last transfer from this node, until it is handed back
 	refusal    Reason  // the last one, for status
 	refusedBy  string  // and whose it was
