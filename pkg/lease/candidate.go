@@ -72,7 +72,6 @@ func (m *Machine) acquire(now Time, g *group) {
 		}
 	}
 	m.begin(now, g, phaseAcquiring, m.newEpoch(now, max(highest, g.epoch)), cause)
-	g.tried = max(g.tried, g.epoch)
 	if m.cfg.Witness {
 		m.countWitness(now, g)
 	}

@@ -45,7 +45,6 @@ type group struct {
 	highest    Epoch   // highest epoch that any voter told of, or any candidate asked for
 	won        Epoch   // of the last lease that this node had
 	usedTicket Epoch   // highest epoch for which a ticket was taken or declined
-	tried      Epoch   // highest epoch that this run asked for without a ticket
 	handed     Epoch   // epoch of the last transfer from this node, until it is handed back
 	refusal    Reason  // the last one, for status
 	refusedBy  string  // and whose it was
@@ -362,7 +361,7 @@ func (m *Machine) record() Record {
 		r.Quarantine, r.RenewOnly = m.voter.quarantineUntil, m.voter.renewOnlyUntil
 		for _, name := range slices.Sorted(maps.Keys(m.voter.groups)) {
 			p := m.voter.groups[name]
-			r.Promises = append(r.Promises, PromiseRecord{Group: name, Holder: p.holder, RunID: p.run, Epoch: p.epoch, Highest: p.highest, Incarnation: p.inc})
+			r.Promises = append(r.Promises, PromiseRecord{Group: name, Holder: p.holder, RunID: p.run, Epoch: p.epoch, Highest: p.highest, Incarnation: p.seq.Incarnation, Counter: p.seq.Counter})
 		}
 	}
 	return r

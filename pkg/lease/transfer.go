@@ -79,10 +79,7 @@ func (m *Machine) ticket(now Time, msg *Message, e *Entry) {
 	}
 	g.usedTicket = e.ToEpoch
 	g.highest = max(g.highest, e.ToEpoch) // the release of a declined one must never fit a lease of this node
-	// An epoch that this run has asked for before is declined too: its release of
-	// then may still be under way, to a voter that has restarted since and knows no
-	// sequences, and would free the promise of now.
-	if !g.eligible || e.ToEpoch <= g.tried {
+	if !g.eligible {
 		m.stats.Rejected[ReasonUnwanted]++
 		m.tell(Entry{Group: g.name, Kind: KindRelease, Epoch: e.ToEpoch})
 		m.repeatRelease(now, g.name, e.ToEpoch)
