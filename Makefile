@@ -39,7 +39,7 @@ test-deps: ## what the tests need, from the distribution; as root only
 test: test-deps ## every test; as root nothing is skipped
 	scripts/test.sh
 
-model: ## the lease in Promela, every state of it (docs/model); needs spin and gcc, some minutes
+model: ## the lease in Promela, every state of it (docs/model); needs spin and gcc, 15 minutes or more
 	scripts/model.sh
 
 fuzz: ## each fuzz target for FUZZTIME (30s)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The model of the lease (docs/model): every configuration exhaustively, and
-# that the model can fail. Without an argument all of it, some minutes; "short"
+# that the model can fail. Without an argument all of it, 15 minutes or more; "short"
 # is the part for `make test`; "large" is a search that is not exhaustive.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -96,7 +96,9 @@ bugs() {
   finds ticket "$two_gates" -DSLOTS=1 -DTRANSFERS=1 -DBUG_TICKET_TWICE -DONLY_TWO_GATES
   finds higher "$outlives" -DSLOTS=1 -DBUG_HIGHER
   finds higher "$two_gates" -DSLOTS=1 -DBUG_HIGHER -DONLY_TWO_GATES
-  OPTIMISE=-O2 finds sequence "$outlives" -DSLOTS=2 -DMAXEPOCH=2 -DTRANSFERS=1 -DRESTARTS=1 -DBUG_SEQUENCE
+  holds sequenced -DSLOTS=2 -DMAXEPOCH=2 -DTRANSFERS=1 -DFORGET_AFTER # ... what the next two break
+  finds sequence "$outlives" -DSLOTS=2 -DMAXEPOCH=2 -DTRANSFERS=1 -DFORGET_AFTER -DBUG_SEQUENCE
+  finds counter "$outlives" -DSLOTS=2 -DMAXEPOCH=2 -DTRANSFERS=1 -DFORGET_AFTER -DBUG_COUNTER
   finds record "$outlives" -DSLOTS=1 -DRESTARTS=1 -DBUG_RECORD_LOST
   finds ranout "$outlives" -DSLOTS=1 -DRESTARTS=1 -DBUG_RAN_OUT
   finds gate "$two_gates" -DSLOTS=1 -DBUG_GATE_WAITS
@@ -121,7 +123,7 @@ exhaustive() {
   holds reorder -DSLOTS=2 -DMAXEPOCH=2
   holds paused -DSLOTS=1 -DMAXEPOCH=3 -DPAUSES=1
   holds restart -DSLOTS=1 -DMAXEPOCH=2 -DRESTARTS=1
-  holds restarts -DSLOTS=1 -DMAXEPOCH=2 -DRESTARTS=2
+  holds restarts -DSLOTS=1 -DMAXEPOCH=1 -DRESTARTS=2
   holds boot -DSLOTS=1 -DMAXEPOCH=2 -DBOOTS=1
   holds transfer -DSLOTS=1 -DMAXEPOCH=2 -DTRANSFERS=1 -DDRIFT
   holds handrestart -DSLOTS=1 -DMAXEPOCH=2 -DTRANSFERS=1 -DRESTARTS=1

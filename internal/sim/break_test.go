@@ -21,7 +21,7 @@ var breakages = []struct {
 	{RecordStale, 300, nil},
 	{PersistLate, 300, []faultKind{transferGroup, releaseGroup, cutOneWay}},
 	{BootResumes, 300, []faultKind{resetMachine, resetMachine, transferGroup, releaseGroup, cutOneWay, isolateHost}},
-	{CountFromReply, 200, nil},
+	{CountFromReply, 600, []faultKind{slowPackets, slowPackets, isolateHost, isolateHost, cutBothWays, killAgent}},
 	{ShutAfterSend, 100, []faultKind{transferGroup, releaseGroup, losePackets}},
 	{VisibleQuorum, 50, nil},
 	{QuorumTooSmall, 50, nil},
@@ -29,7 +29,7 @@ var breakages = []struct {
 	{WildClocks, 200, nil},
 	{NoGate, 100, nil},
 	{ShutIgnored, 50, nil},
-	{NoToken, 200, nil},
+	{NoToken, 300, []faultKind{isolateHost, isolateHost, cutBothWays, pauseAgent, killAgent}},
 	{TokenUncounted, 400, []faultKind{isolateHost, isolateHost, killAgent, healNetwork, healNetwork}},
 	{ExpiredRenewal, 300, nil},
 	{OldGrant, 200, nil},
@@ -125,6 +125,12 @@ func mistaken(n uint64, mistake Breakage, kinds []faultKind) Options {
 	}
 	if slices.Contains(kinds, slowPackets) {
 		o.Faults.Slow, o.Faults.SlowMax, o.Faults.Dup = 0.3, 3, 0.5
+	}
+	switch mistake {
+	case NoToken: // what is stalled between the clock and the kernel must be the last renewal of a lease that ends
+		o.Faults.Stall, o.Faults.StallMax, o.Faults.Fatal = 0.4, 1.5, 0.05
+	case CountFromReply:
+		o.Faults.Slow, o.Faults.SlowMax, o.Faults.Drop = 0.8, 0.7, 0.1 // replies later than the margin, most of them
 	}
 	return o
 }

@@ -124,7 +124,7 @@ func (w *world) checkEpoch(h *host, tx *transaction, k gate) {
 		return // it goes on as before a pause that it knows nothing of
 	case s.owner < 0 || tx.epoch > s.epoch:
 	case s.owner == h.i && tx.epoch == s.epoch && (tx.open == nil || tx.open.Cause == lease.CauseResume || tx.open.Cause == lease.CauseConfirmed):
-	case h.froze == freezeOutside && h.mono() < h.staleUntil+lease.Instant(tokenLife(w.o.TTL)):
+	case h.mono() < h.outsideUntil+lease.Instant(tokenLife(w.o.TTL)):
 		// A machine whose clocks all stood believes its lease to be valid, and
 		// says so: voters that have let a later one go may grant below it.
 		// Nobody else has the group then, but the epoch has gone back.

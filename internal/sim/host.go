@@ -32,12 +32,13 @@ type host struct {
 	changedAt instant // when it was last loaded
 
 	// The machine as a whole: see pause.go.
-	frozen     bool
-	deaf       bool // what arrives meanwhile is lost
-	frozenAt   instant
-	froze      freeze
-	thaws      uint64
-	staleUntil lease.Instant // CLOCK_MONOTONIC: leases up to here may be from before the clocks stood
+	frozen       bool
+	deaf         bool // what arrives meanwhile is lost
+	frozenAt     instant
+	froze        freeze
+	thaws        uint64
+	staleUntil   lease.Instant // CLOCK_MONOTONIC: leases up to here may be from before the clocks stood
+	outsideUntil lease.Instant // the same, after the last pause from outside
 
 	// The agent; m is nil while it is down. life tells events for an earlier
 	// run from those for this one.
@@ -83,7 +84,7 @@ func (h *host) mono() lease.Instant { return h.clock.mono(h.w.now) }
 // boot gives the machine a new kernel: new clocks, shut gates, empty /run.
 func (h *host) boot() {
 	h.booted = h.w.now
-	h.frozen, h.staleUntil = false, 0
+	h.frozen, h.staleUntil, h.outsideUntil = false, 0, 0
 	h.thaws++
 	h.clock = clock{
 		since: h.w.now, boot: lease.Instant(time.Second) + lease.Instant(h.w.below(time.Minute)),

@@ -95,6 +95,9 @@ func (h *host) thaw() {
 	h.w.note(h.i, "machine goes on", nil, -1)
 	if stood {
 		h.staleUntil = h.mono() + lease.Instant(h.w.o.TTL-h.w.o.TTL/10)
+		if h.froze == freezeOutside {
+			h.outsideUntil = h.staleUntil
+		}
 		if h.m != nil && h.timed {
 			h.setTimer()
 		}

@@ -86,7 +86,7 @@ func (m *Machine) newEpoch(now Time, highest Epoch) Epoch {
 func (m *Machine) giveUp(now Time, g *group, askAgain Instant) {
 	e := Entry{Group: g.name, Kind: KindRelease, Epoch: g.epoch}
 	for _, v := range m.cfg.Voters {
-		if a, ok := g.round.answers[v]; !ok || a.granted {
+		if !g.lastWord(v) {
 			m.out.entry(v, e)
 		}
 	}

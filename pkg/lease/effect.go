@@ -101,8 +101,11 @@ type PromiseRecord struct {
 	RunID   RunID  `json:"run_id,omitempty"`
 	Epoch   Epoch  `json:"epoch,omitempty"`
 	Highest Epoch  `json:"highest"`
-	// Incarnation is that of the holder's last request.
+	// Incarnation and Counter are the sequence of a request that the promise was
+	// given for, not later than its first one in that run of the holder's agent:
+	// what the holder said before cannot be about this promise.
 	Incarnation uint64 `json:"incarnation,omitempty"`
+	Counter     uint64 `json:"counter,omitempty"`
 }
 
 // HoldRecord is a lease that this node held.

@@ -56,7 +56,10 @@ type round struct {
 	first   uint64 // counter of the first message of the round
 	next    Instant
 	answers map[string]answer
+	asked   map[string]uint64 // counter of the newest request to each voter; unsent until it is built
 }
+
+const unsent = ^uint64(0)
 
 type answer struct {
 	ref     uint64
@@ -97,7 +100,7 @@ func (m *Machine) begin(now Time, g *group, p phase, epoch Epoch, cause Cause) {
 }
 
 func (m *Machine) startRound(now Time, g *group) {
-	g.round = round{open: true, first: m.counter + 1, answers: make(map[string]answer, len(m.voters))}
+	g.round = round{open: true, first: m.counter + 1, answers: make(map[string]answer, len(m.voters)), asked: make(map[string]uint64, len(m.voters))}
 	m.stats.Rounds++
 	m.ask(now, g)
 }
@@ -109,6 +112,7 @@ func (m *Machine) ask(now Time, g *group) {
 	for _, v := range m.cfg.Voters {
 		if !g.answered(now.Boot, v) {
 			m.out.entry(v, e)
+			g.round.asked[v] = unsent
 		}
 	}
 	every := m.cfg.TTL / resendDivisor
@@ -121,6 +125,13 @@ func (m *Machine) ask(now Time, g *group) {
 			g.round.next = min(g.round.next, a.freeAt)
 		}
 	}
+}
+
+// lastWord reports whether a voter has refused the newest request that it got, and
+// so has promised nothing.
+func (g *group) lastWord(voter string) bool {
+	a, ok := g.round.answers[voter]
+	return ok && !a.granted && a.ref >= g.round.asked[voter]
 }
 
 // answered reports whether a voter need not be asked (again) in this round. A
@@ -350,26 +361,8 @@ func (m *Machine) record() Record {
 		r.Quarantine, r.RenewOnly = m.voter.quarantineUntil, m.voter.renewOnlyUntil
 		for _, name := range slices.Sorted(maps.Keys(m.voter.groups)) {
 			p := m.voter.groups[name]
-			r.Promises = append(r.Promises, PromiseRecord{Group: name, Holder: p.holder, RunID: p.run, Epoch: p.epoch, Highest: p.highest, Incarnation: p.inc})
+			r.Promises = append(r.Promises, PromiseRecord{Group: name, Holder: p.holder, RunID: p.run, Epoch: p.epoch, Highest: p.highest, Incarnation: p.seq.Incarnation, Counter: p.seq.Counter})
 		}
 	}
 	return r
-}
-
-// sentLog remembers when the last messages left. An answer to one that is no
-// longer in it does not count, so its length bounds memory and nothing else.
-type sentLog struct{ entries [4096]sentEntry }
-
-type sentEntry struct {
-	counter uint64
-	at      Instant
-}
-
-func (l *sentLog) note(counter uint64, at Instant) {
-	l.entries[counter%uint64(len(l.entries))] = sentEntry{counter, at}
-}
-
-func (l *sentLog) at(counter uint64) (Instant, bool) {
-	e := l.entries[counter%uint64(len(l.entries))]
-	return e.at, e.counter == counter && counter != 0
 }

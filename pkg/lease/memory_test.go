@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -151,6 +152,53 @@ func TestEpochsOfOneRunGrow(t *testing.T) {
 	l.Tick(l.time())
 	if v, _ := l.Group(l.now, "web"); v.Phase != "acquiring" || v.Epoch <= 1020 {
 		t.Errorf("the group is %v with epoch %d, want acquiring above 1020", v.Phase, v.Epoch)
+	}
+}
+
+// a refuses, is asked again when its reason is over, and grants; before that is
+// heard, b refuses and the acquisition is given up. The vote of a must be given
+// back: its refusal is not its last word.
+func TestVoterThatWasAskedAgain(t *testing.T) {
+	l := newLone(t, func(c *Config) { c.Node, c.RunID = "c", 'c' })
+	l.SetEligible(l.time(), "web", true, 0)
+	l.Tick(l.time())
+	asked := map[string]Seq{}
+	released := map[string]bool{}
+	look := func() {
+		for _, e := range l.Effects() {
+			s, ok := e.(Send)
+			for i := 0; ok && i < len(s.Message.Entries); i++ {
+				switch s.Message.Entries[i].Kind {
+				case KindRequest:
+					asked[s.To] = s.Message.Seq
+				case KindRelease:
+					released[s.To] = true
+				}
+			}
+		}
+	}
+	refuse := func(from string, ref Seq) {
+		l.seq++
+		v, _ := l.Group(l.now, "web")
+		l.Step(l.time(), Message{Cluster: "shop", From: from, RunID: RunID(from[0]), Generation: 5, Voters: ListHash([]string{"a", "b", "v"}), TTL: time.Second,
+			Seq: Seq{1, l.seq}, Entries: []Entry{{Group: "web", Kind: KindRefuse, Epoch: v.Epoch, Ref: ref, Reason: ReasonContested, Holder: "b"}}})
+		look()
+	}
+	look()
+	first := asked["a"]
+	refuse("a", first)
+	l.now = l.now.Add(time.Second / contestedDivisor)
+	l.Tick(l.time())
+	look()
+	if asked["a"] == first {
+		t.Fatal("a is not asked again")
+	}
+	refuse("b", asked["b"])
+	if v, _ := l.Group(l.now, "web"); v.Phase != "idle" {
+		t.Fatalf("the group is %v, want idle", v.Phase)
+	}
+	if want := (map[string]bool{"a": true, "v": true}); !maps.Equal(released, want) {
+		t.Errorf("released to %v, want %v: b has refused what it was last asked", released, want)
 	}
 }
 

@@ -108,6 +108,11 @@ func (m *Machine) flush(now Time) {
 func (m *Machine) message(now Time, to string, entries []Entry) Message {
 	m.counter++
 	m.sent.note(m.counter, now.Boot)
+	for i := range entries {
+		if g := m.groups[entries[i].Group]; g != nil && entries[i].Kind == KindRequest && g.round.asked[to] == unsent {
+			g.round.asked[to] = m.counter
+		}
+	}
 	return Message{
 		Cluster: m.cfg.Cluster, From: m.cfg.Node, RunID: m.cfg.RunID, Generation: m.cfg.Generation, Voters: m.list, TTL: m.cfg.TTL,
 		Seq:   Seq{Incarnation: m.cfg.Incarnation, Counter: m.counter},

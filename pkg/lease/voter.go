@@ -22,7 +22,7 @@ type promise struct {
 	holder   string // empty: free
 	run      RunID
 	epoch    Epoch
-	inc      uint64 // incarnation of the holder's last request; 0: none yet
+	seq      Seq    // of the holder's first request in its present incarnation; zero: none yet
 	deadline Instant
 	freed    Instant // when it was last released
 	freedBy  string  // by whom
@@ -99,8 +99,10 @@ func (v *voter) request(now Instant, m *Message, e *Entry) Entry {
 		}
 	}
 	v.promise(p, m.From, m.RunID, e.Epoch)
-	if p.inc != m.Seq.Incarnation {
-		p.inc, v.changed = m.Seq.Incarnation, true
+	// Written down once in a run of the holder's agent: each renewal would be a
+	// write, and an earlier sequence errs on the side of keeping the promise.
+	if p.seq.Incarnation != m.Seq.Incarnation {
+		p.seq, v.changed = m.Seq, true
 	}
 	p.deadline = now.Add(v.ttl)
 	p.proven = p.proven || e.Valid
@@ -113,7 +115,7 @@ func (v *voter) promise(p *promise, node string, run RunID, epoch Epoch) {
 	if p.is(node, run, epoch) {
 		return
 	}
-	p.holder, p.run, p.epoch, p.inc, p.proven = node, run, epoch, 0, false
+	p.holder, p.run, p.epoch, p.seq, p.proven = node, run, epoch, Seq{}, false
 	p.highest = max(p.highest, epoch)
 	v.changed = true
 }
@@ -131,8 +133,9 @@ func (p *promise) refuse(now Instant, m *Message, e *Entry, why Reason, left tim
 
 // release frees a group that the sender holds, and reports whether it is free
 // now. The memory of the epoch stays.
-// What an earlier run of the agent said does not count: a voter that restarted
-// in between has no sequence to hold it against, and the run id is the same.
+// What the holder said before it asked for this promise does not count: an earlier
+// run of its agent, or an earlier try at the same epoch. A voter that has restarted
+// in between has no other sequence to hold it against.
 func (v *voter) release(now Instant, m *Message, e *Entry) bool {
 	p := v.group(e.Group)
 	if p.holder == "" {
@@ -140,10 +143,10 @@ func (v *voter) release(now Instant, m *Message, e *Entry) bool {
 		p.freed, p.freedBy = now, m.From
 		return true
 	}
-	if !p.is(m.From, m.RunID, e.Epoch) || m.Seq.Incarnation < p.inc {
+	if !p.is(m.From, m.RunID, e.Epoch) || m.Seq.Compare(p.seq) < 0 {
 		return false
 	}
-	p.holder, p.run, p.epoch, p.inc, p.deadline, p.freed, p.freedBy = "", 0, 0, 0, 0, now, m.From
+	p.holder, p.run, p.epoch, p.seq, p.deadline, p.freed, p.freedBy = "", 0, 0, Seq{}, 0, now, m.From
 	v.changed = true
 	return true
 }
@@ -151,7 +154,7 @@ func (v *voter) release(now Instant, m *Message, e *Entry) bool {
 // transfer moves the promise of the sender to another node at a higher epoch.
 func (v *voter) transfer(now Instant, m *Message, e *Entry) {
 	p := v.group(e.Group)
-	if now < v.quarantineUntil || !p.is(m.From, m.RunID, e.Epoch) || m.Seq.Incarnation < p.inc || e.ToEpoch <= p.highest {
+	if now < v.quarantineUntil || !p.is(m.From, m.RunID, e.Epoch) || m.Seq.Compare(p.seq) < 0 || e.ToEpoch <= p.highest {
 		return
 	}
 	v.promise(p, e.To, e.ToRun, e.ToEpoch)
@@ -169,7 +172,8 @@ func (v *voter) restore(now Instant, r *Record) {
 		p := v.group(pr.Group)
 		p.highest = pr.Highest
 		if pr.Holder != "" {
-			p.holder, p.run, p.epoch, p.inc, p.deadline = pr.Holder, pr.RunID, pr.Epoch, pr.Incarnation, deadline
+			p.holder, p.run, p.epoch, p.deadline = pr.Holder, pr.RunID, pr.Epoch, deadline
+			p.seq = Seq{pr.Incarnation, pr.Counter}
 			p.proven = true
 		}
 	}
