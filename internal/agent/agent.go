@@ -117,8 +117,8 @@ func start(o Options) (_ *agent, err error) {
 	}
 	a.loop = newLoop(log, cfg, node)
 	a.loop.version, a.loop.store, a.loop.history, a.loop.watch = o.Version, st, a.history, newWatchdog()
-	a.loop.upkeep = &maintenanceFile{path: filepath.Join(o.StateDir, maintenanceName)}
-	if a.loop.maintenance, err = a.loop.upkeep.read(); err != nil {
+	a.loop.maintenanceStore = &maintenanceFile{path: filepath.Join(o.StateDir, maintenanceName)}
+	if a.loop.maintenance, err = a.loop.maintenanceStore.read(); err != nil {
 		return nil, err
 	}
 	if a.loop.runIDValue, err = identity(record, cfg, node); err != nil {

@@ -17,9 +17,12 @@ const (
 	drainIdle = time.Second
 	// steerUnused is how long a target steers for a group that it does not get.
 	steerUnused = 10 * time.Second
-	// steerLonger is how long the target steers beyond the old owner's drain: the
-	// reset of the last connections is answered there.
-	steerLonger = 2 * time.Second
+	// drainSlack is how long the kernel lets the connections of a drain pass beyond
+	// its end: the resets of those that are left must get out.
+	drainSlack = 2 * time.Second
+	// steerLonger is how long the target steers beyond the old owner's drain, which
+	// begins later: after the target's answer and the probe.
+	steerLonger = drainSlack + prepareTimeout + forwardProbeWait + 2*time.Second
 )
 
 // drainRun is a group that this node has handed over, and whose open connections
@@ -27,7 +30,9 @@ const (
 type drainRun struct {
 	to    string        // who has the group
 	hop   vip.NextHop   // how it is reached
+	began time.Duration // CLOCK_BOOTTIME
 	until time.Duration // CLOCK_BOOTTIME; what is open then is reset
+	ends  bool          // EndDrain is under way, in another goroutine
 	open  int           // connections when they were last counted, -1: not yet
 	idle  time.Duration // CLOCK_BOOTTIME since when none is open, 0: some are
 	left  time.Duration // until `until`, when they were last counted
@@ -51,9 +56,9 @@ func (l *loop) letGo(e lease.Shut, g *groupRun) error {
 		if e.Reason != lease.ReasonTransferred {
 			return l.addrs.Shut(e.Group, e.Reason.String())
 		}
-		err := l.addrs.Drain(e.Group, plan.hop, plan.until)
+		err := l.addrs.Drain(e.Group, plan.hop, plan.until+drainSlack)
 		if err == nil {
-			g.drain, plan.left = plan, plan.until-l.boot()
+			g.drain, plan.began, plan.left = plan, l.boot(), plan.until-l.boot()
 			l.countConnections()
 			return nil
 		}
@@ -72,6 +77,9 @@ func (l *loop) lookAfterDrains() {
 			if l.boot() >= s.until || !s.won && l.boot()-s.armed >= steerUnused {
 				l.endSteering(name, g)
 			}
+		}
+		if d := g.drain; d != nil && l.boot() >= d.until { // also when counting hangs
+			l.endDrain(name, g)
 		}
 	}
 }
@@ -134,27 +142,51 @@ func (l *loop) counted(name string, n int) {
 	}
 }
 
-// endDrain resets what is left, so that clients learn at once, and cleans up.
+// endDrain resets what is left, so that clients learn at once, and cleans up: in a
+// goroutine of its own, because many connections take a while, and leases are to be
+// renewed meanwhile.
 func (l *loop) endDrain(name string, g *groupRun) {
 	d := g.drain
-	g.drain, l.dirty = nil, true
-	reset, err := l.addrs.EndDrain(name)
-	if err != nil {
-		l.log.Error("cannot end the drain; the kernel ends it by itself", "group", name, "error", err)
+	if d.ends {
+		return
 	}
-	g.lost = "drained: every connection has finished"
-	if reset > 0 {
-		g.lost = fmt.Sprintf("drained: %s still open after %v, reset", connections(reset), g.cfg.Drain)
+	d.ends = true
+	go func() {
+		reset, err := l.addrs.EndDrain(name)
+		l.post(context.Background(), func() {
+			if g.drain == d { // else the group is back, with its connections
+				l.drainEnded(name, g, reset, err)
+			}
+		})
+	}()
+}
+
+func (l *loop) drainEnded(name string, g *groupRun, reset int, err error) {
+	d := g.drain
+	g.drain, l.dirty = nil, true
+	switch {
+	case err != nil:
+		l.log.Error("cannot end the drain; the kernel ends it by itself", "group", name, "error", err)
+		g.lost = "drained: ended by the kernel: " + err.Error()
+	case reset > 0:
+		g.lost = fmt.Sprintf("drained: %s still open after %v, reset", connections(reset), (l.boot() - d.began).Round(time.Second))
+	default:
+		g.lost = "drained: every connection has finished"
 	}
 	l.history.add(control.Event{Group: name, Kind: kindDrain, From: l.node, To: d.to, Reason: g.lost})
 	l.log.Info("drained", "group", name, "holder", d.to, "reset", reset)
 }
 
-// reopened is called when this node has opened the group.
-func (g *groupRun) reopened() {
+// reopened is called when this node has opened the group. transferred tells that its
+// old owner handed it over; otherwise nobody finishes what would be steered there.
+func (l *loop) reopened(name string, g *groupRun, transferred bool) {
 	g.drain = nil // vip.Open has taken the connections along
-	if g.steer != nil {
+	switch {
+	case g.steer == nil:
+	case g.steer.won || transferred:
 		g.steer.won = true
+	default:
+		l.endSteering(name, g)
 	}
 }
 

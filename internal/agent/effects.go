@@ -145,7 +145,7 @@ func (l *loop) openNow(g *groupRun, e lease.Open) {
 		return
 	}
 	g.open, g.lost = true, ""
-	g.reopened()
+	l.reopened(e.Group, g, e.Cause == lease.CauseTransfer)
 	if !won {
 		return
 	}

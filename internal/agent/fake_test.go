@@ -48,8 +48,26 @@ func (n *testNode) deliver(to *testNode, s cluster.NodeState, seq uint64) {
 	})
 }
 
-// Call implements network.
+// Call implements network: it does not wait longer than ctx, and what it has asked for is done all the same.
 func (n *testNode) Call(ctx context.Context, node, method string, body []byte) ([]byte, error) {
+	type answer struct {
+		body []byte
+		err  error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		body, err := n.call(context.WithoutCancel(ctx), node, method, body)
+		done <- answer{body, err}
+	}()
+	select {
+	case a := <-done:
+		return a.body, a.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (n *testNode) call(ctx context.Context, node, method string, body []byte) ([]byte, error) {
 	n.w.mu.Lock()
 	to := n.w.nodes[node]
 	n.w.mu.Unlock()

@@ -82,14 +82,14 @@ type loop struct {
 
 	cfg *config.Config
 
-	machine *lease.Machine
-	addrs   addresses
-	net     network
-	store   *store
-	history *history
-	hooks   *hooks
-	upkeep  *maintenanceFile
-	watch   *watchdog
+	machine          *lease.Machine
+	addrs            addresses
+	net              network
+	store            *store
+	history          *history
+	hooks            *hooks
+	maintenanceStore *maintenanceFile
+	watch            *watchdog
 
 	leaseIn chan []byte
 	work    chan func()

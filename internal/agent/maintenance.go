@@ -23,6 +23,7 @@ const (
 	// what came back to it meanwhile.
 	maintenancePasses   = 3
 	maintenanceNoReason = "no reason was given"
+	maintenanceLimit    = 10 * time.Minute // for moving everything away; each move has bounds of its own
 )
 
 // maintenanceFile remembers maintenance over restarts and boots: a machine that is
@@ -103,22 +104,22 @@ func (a *api) maintainHere(ctx context.Context, req control.MaintenanceRequest) 
 	l := a.loop
 	res = control.MaintenanceResult{Node: l.node, On: req.On, Done: true}
 	if !req.On {
-		return res, a.setMaintenance(ctx, "")
+		return res, a.setMaintenance(ctx, "", false)
 	}
 	res.Reason = cmp.Or(strings.TrimSpace(req.Reason), maintenanceNoReason)
 	for range maintenancePasses {
-		var held []string
+		var movable []string
 		var stuck string
-		if err := l.do(ctx, func() { held, stuck = l.handOverAll() }); err != nil {
+		if err := l.do(ctx, func() { movable, stuck = l.ownedHere() }); err != nil {
 			return res, err
 		}
 		if stuck != "" && !req.Force {
 			return a.notInMaintenance(ctx, res, stuck+"; --force leaves it without an owner")
 		}
-		if stuck != "" || len(held) == 0 {
+		if len(movable) == 0 {
 			break
 		}
-		for _, name := range held {
+		for _, name := range movable {
 			move, err := a.switchover(ctx, control.SwitchoverRequest{Group: name, Strict: req.Strict}, l.node, func(control.SwitchoverStep) {})
 			if err != nil {
 				return res, err
@@ -129,10 +130,7 @@ func (a *api) maintainHere(ctx context.Context, req control.MaintenanceRequest) 
 			}
 		}
 	}
-	if err := a.setMaintenance(ctx, res.Reason); err != nil {
-		return res, err
-	}
-	return res, nil
+	return res, a.setMaintenance(ctx, res.Reason, req.Force)
 }
 
 // notInMaintenance is a refusal; what was in force before still is.
@@ -142,27 +140,29 @@ func (a *api) notInMaintenance(ctx context.Context, res control.MaintenanceResul
 	return res, err
 }
 
-// handOverAll returns the groups that this node owns, and, if one of them has
-// nowhere to go, why.
-func (l *loop) handOverAll() (held []string, stuck string) {
+// ownedHere returns the groups of this node that another one can take, and, if one
+// has nowhere to go, why.
+func (l *loop) ownedHere() (movable []string, stuck string) {
 	for _, name := range l.order {
 		g := l.groups[name]
 		if !g.open && g.pending == nil {
 			continue
 		}
-		held = append(held, name)
-		if to, why := best(l.situation(name, g)); to == "" && stuck == "" {
+		if to, why := best(l.situation(name, g)); to != "" {
+			movable = append(movable, name)
+		} else if stuck == "" {
 			stuck = "nobody else can take " + name + ": " + why
 		}
 	}
-	return held, stuck
+	return movable, stuck
 }
 
-// setMaintenance puts it into force: on disk first. What this node still owns, it
-// was forced to give up.
-func (a *api) setMaintenance(ctx context.Context, reason string) error {
+// setMaintenance puts it into force: on disk first. What has come here since the
+// moves goes as soon as somebody can take it (the policy sees to that), by force at
+// once.
+func (a *api) setMaintenance(ctx context.Context, reason string, force bool) error {
 	l := a.loop
-	if err := l.upkeep.write(reason); err != nil {
+	if err := l.maintenanceStore.write(reason); err != nil {
 		return control.Errorf(control.CodeInternal, "nothing has changed: %v", err)
 	}
 	return l.do(ctx, func() {
@@ -181,7 +181,9 @@ func (a *api) setMaintenance(ctx context.Context, reason string) error {
 		}
 		l.judge() // no group may be asked for again
 		for _, name := range l.order {
-			l.machine.Release(l.now(), name, lease.ReasonReleased)
+			if force || !l.groups[name].open {
+				l.machine.Release(l.now(), name, lease.ReasonReleased)
+			}
 		}
 	})
 }

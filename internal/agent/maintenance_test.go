@@ -103,7 +103,7 @@ func TestMaintenanceMoveFails(t *testing.T) {
 func TestMaintenanceCannotBeRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, web1, _, _ := settled(t, testConfig)
-		web1.upkeep.path = filepath.Join(t.TempDir(), "none", "m.json")
+		web1.maintenanceStore.path = filepath.Join(t.TempDir(), "none", "m.json")
 		if _, err := web1.api.Maintenance(t.Context(), control.MaintenanceRequest{On: true}); err == nil {
 			t.Error("no error")
 		}

@@ -14,7 +14,11 @@ func (m *mover) await(ctx context.Context, after uint64) (control.SwitchoverResu
 	ctx = context.WithoutCancel(ctx)
 	ttl := l.ttl
 	m.step("handover", control.StepRunning, m.result.To+" takes over")
-	openCtx, cancel := context.WithTimeout(ctx, max(targetOpenTTLs*ttl, openTimeoutLow))
+	limit := max(targetOpenTTLs*ttl, openTimeoutLow)
+	if m.cause == CauseStop {
+		limit = min(limit, stopOpenLimit)
+	}
+	openCtx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var answer awaitAnswer
 	err := m.call(openCtx, methodAwaitOpen, awaitRequest{Group: m.req.Group, After: after}, &answer)
@@ -22,7 +26,10 @@ func (m *mover) await(ctx context.Context, after uint64) (control.SwitchoverResu
 		m.result.Epoch = answer.Epoch
 		m.result.NoOwnerMs = m.sinceShut(ctx)
 		m.step("handover", control.StepOK, m.result.To+" is active")
-		m.result.Drains = m.drains
+		_ = l.do(ctx, func() { g := l.groups[m.req.Group]; m.result.Drains = g != nil && g.drain != nil })
+		if m.drains && !m.result.Drains { // the kernel refused: the connections are gone
+			m.endSteering()
+		}
 		m.result.Outcome, m.result.Owner = control.OutcomeMoved, m.result.To
 		return m.result, nil
 	}
@@ -31,6 +38,10 @@ func (m *mover) await(ctx context.Context, after uint64) (control.SwitchoverResu
 		reason = err.Error()
 	}
 	m.step("handover", control.StepFailed, m.result.To+" did not open: "+reason)
+	if m.cause == CauseStop { // this node takes nothing back
+		m.result.Outcome, m.result.Reason = control.OutcomeFailed, reason
+		return m.result, nil
+	}
 	return m.rollBack(ctx, reason), nil
 }
 

@@ -161,6 +161,13 @@ func (l *loop) peerAlive(node string, alive bool, reason string) {
 	}
 	l.log.Info("peer is "+to, "peer", node, "reason", reason)
 	l.history.add(control.Event{Kind: kindNode, Subject: node, To: to, Reason: reason})
+	if !alive {
+		for _, name := range l.order { // what goes there is lost: better a reset than silence
+			if g := l.groups[name]; g.steer != nil && g.steer.to == node {
+				l.endSteering(name, g)
+			}
+		}
+	}
 	if alive {
 		// A switch or a router may have learnt something else while the peer
 		// was on the other side of a partition.

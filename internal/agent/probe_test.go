@@ -124,7 +124,7 @@ func TestWaitingIsGivenUpWithTheLease(t *testing.T) {
 			}
 			diff(t, "reason", web2.groups["web"].reason(), "waiting: "+squatterMAC.String()+" still answers for an address")
 		})
-		web2.look(func() { a := &agent{loop: web2.loop, log: web2.log}; a.loop.standDown() })
+		web2.look(func() { a := &agent{loop: web2.loop, log: web2.log}; a.loop.leaveAll() })
 		w.wait(3 * testTTL)
 		w.owned("")
 		diff(t, "calls", web2.addrs.said(), []string{"shut web: released"})

@@ -41,8 +41,13 @@ func (p *peers) Call(ctx context.Context, from, method string, body []byte) ([]b
 	case methodAwaitOpen:
 		return answer(ctx, body, p.api.awaitOpen)
 	case methodSteer:
-		return answer(ctx, body, p.api.steer)
+		return answer(ctx, body, func(ctx context.Context, req steerRequest) (steerAnswer, error) {
+			return p.api.steer(ctx, from, req)
+		})
 	case methodMaintenance:
+		// It moves groups one after the other: whoever asked may have stopped waiting.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maintenanceLimit)
+		defer cancel()
 		return answer(ctx, body, p.api.maintainHere)
 	case methodSwitchover:
 		return answer(ctx, body, func(ctx context.Context, req control.SwitchoverRequest) (control.SwitchoverResult, error) {
@@ -107,6 +112,9 @@ func (l *loop) prepare(req prepareRequest) (required []string, refusal string) {
 		l.dirty = true
 		l.judge()
 		l.decide()
+	}
+	if s := g.steer; s != nil && !s.won { // of a move that came to nothing
+		l.endSteering(req.Group, g)
 	}
 	if !g.fitness.Eligible {
 		return nil, g.fitness.Reason

@@ -47,15 +47,11 @@ func (m *mover) prepareDrain(ctx context.Context) (why string) {
 	if !m.drains {
 		return ""
 	}
-	var drain time.Duration
-	if err := m.loop.do(ctx, func() { drain = m.loop.groups[m.req.Group].cfg.Drain }); err != nil {
-		return err.Error()
-	}
 	hop, err := m.loop.addrs.NextHop(m.req.Group)
 	if err != nil {
 		return m.strictInstead("this node cannot be reached by what the target forwards: " + err.Error())
 	}
-	req := steerRequest{Group: m.req.Group, From: m.loop.node, To: hop, For: drain + steerLonger, Cookie: rand.Uint64()}
+	req := steerRequest{Group: m.req.Group, From: m.loop.node, To: hop, For: m.drain + steerLonger, Cookie: rand.Uint64()}
 	arrival, cancel := context.WithTimeout(ctx, prepareTimeout+forwardProbeWait)
 	defer cancel()
 	arrived := make(chan error, 1)
@@ -73,6 +69,8 @@ func (m *mover) prepareDrain(ctx context.Context) (why string) {
 	m.hop = answer.Hop
 	defer time.AfterFunc(forwardProbeWait, cancel).Stop()
 	switch err := <-arrived; {
+	case ctx.Err() != nil:
+		return m.strictInstead("there was no time to find out whether what the target forwards arrives")
 	case errors.Is(err, vip.ErrNoAnswer):
 		return m.strictInstead(fmt.Sprintf("what %s forwards does not arrive here: a hypervisor or switch drops packets from addresses "+
 			"that are not the sender's (anti-spoofing, port security): allow them", m.result.To))
@@ -89,15 +87,45 @@ func (m *mover) strictInstead(why string) (refusal string) {
 		return why + "; --strict moves it and resets the open connections"
 	}
 	m.drains = false
+	m.endSteering()
 	m.step("preflight", control.StepOK, "cannot drain, open connections are reset: "+why)
 	m.loop.log.Warn("cannot drain, open connections are reset", "group", m.req.Group, "peer", m.result.To, "reason", why)
 	return ""
 }
 
-// steer prepares this node, the target, for a draining handover.
-func (a *api) steer(ctx context.Context, req steerRequest) (ans steerAnswer, err error) {
+// endSteering tells the target that nothing of its steering will be needed: where
+// nobody finishes connections their packets must be reset, not sent on. If the word
+// is lost, they are after steerUnused, or at the end of the steering.
+func (m *mover) endSteering() {
+	l, req := m.loop, steerRequest{Group: m.req.Group, From: m.loop.node}
+	go func() {
+		ctx, cancel := l.within(prepareTimeout)
+		defer cancel()
+		if err := m.call(ctx, methodSteer, req, &steerAnswer{}); err != nil {
+			l.log.Debug("the target was not told to end its steering", "group", req.Group, "peer", m.result.To, "error", err)
+		}
+	}()
+}
+
+// steer prepares this node, the target, for a draining handover, or ends that: For
+// is 0 then. The kernel is told outside the loop: it takes a while with many connections.
+func (a *api) steer(ctx context.Context, from string, req steerRequest) (ans steerAnswer, err error) {
 	l := a.loop
-	if err = l.do(ctx, func() { ans.Reason = l.startSteering(req) }); err != nil || ans.Reason != "" {
+	if req.From != from {
+		return steerAnswer{Reason: "the request says that it is of " + req.From}, nil
+	}
+	if req.For <= 0 {
+		return ans, l.do(ctx, func() { l.dropSteering(req.Group, from) })
+	}
+	if err = l.do(ctx, func() { ans.Reason = l.maySteer(req.Group) }); err != nil || ans.Reason != "" {
+		return ans, err
+	}
+	until := l.boot() + min(req.For, maxSteer)
+	if err := l.addrs.Steer(req.Group, req.To, until); err != nil {
+		ans.Reason = err.Error()
+		return ans, nil
+	}
+	if err = l.do(context.WithoutCancel(ctx), func() { l.startedSteering(req, until) }); err != nil {
 		return ans, err
 	}
 	if ans.Hop, err = l.addrs.NextHop(req.Group); err != nil {
@@ -114,18 +142,35 @@ func (a *api) steer(ctx context.Context, req steerRequest) (ans steerAnswer, err
 	return ans, nil
 }
 
-func (l *loop) startSteering(req steerRequest) (refusal string) {
-	g := l.groups[req.Group]
+// maySteer returns why this node does not steer for a group.
+func (l *loop) maySteer(name string) (refusal string) {
+	g := l.groups[name]
 	switch {
 	case g == nil || !slices.Contains(g.cfg.Nodes, l.node):
-		return "it may not own " + req.Group + " by its own config"
+		return "it may not own " + name + " by its own config"
 	case g.open:
-		return "it owns " + req.Group + " already"
+		return "it owns " + name + " already"
 	}
-	until := l.boot() + min(max(req.For, 0), maxSteer)
-	if err := l.addrs.Steer(req.Group, req.To, until); err != nil {
-		return err.Error()
-	}
-	g.steer = &steerRun{to: req.From, until: until, armed: l.boot()}
 	return ""
+}
+
+// startedSteering notes what the kernel does now. Connections of an earlier move may
+// still need it when nothing comes of this one.
+func (l *loop) startedSteering(req steerRequest, until time.Duration) {
+	g := l.groups[req.Group]
+	if g == nil {
+		return // a reload has removed it, and the steering with it
+	}
+	s := &steerRun{to: req.From, until: until, armed: l.boot(), won: g.open}
+	if old := g.steer; old != nil && old.won {
+		s.won, s.until = true, max(until, old.until)
+	}
+	g.steer = s
+}
+
+// dropSteering ends what was armed for a handover from a node that does not happen.
+func (l *loop) dropSteering(name, from string) {
+	if g := l.groups[name]; g != nil && g.steer != nil && !g.steer.won && g.steer.to == from {
+		l.endSteering(name, g)
+	}
 }

@@ -10,28 +10,55 @@ import (
 	"github.com/hbagent/hbagent/pkg/lease"
 )
 
-// Chosen by us.
+// Chosen by us. Together they stay below TimeoutStopSec of hbagent.service; a test
+// holds them against it.
 const (
-	stopLimit   = 5 * time.Second // for handing over at a stop, whatever the ttl
-	minStopWait = time.Second     // the target runs its checks
-	// stopDrainLimit is how long a stop waits for open connections; hbagent.service
-	// kills the agent after 15 s (TimeoutStopSec).
-	stopDrainLimit = 8 * time.Second
-	stopPoll       = 50 * time.Millisecond
-	hooksLimit     = 5 * time.Second // for hooks that run at the end
-	goodbyeLimit   = time.Second
+	stopBudget    = 12 * time.Second // for everything until this node owns nothing and has no connections left
+	stopMoveLimit = 3 * time.Second  // for the target's preflight
+	stopOpenLimit = 2 * time.Second  // for the target to open
+	stopWait      = 2 * time.Second  // for what was given away without a preflight
+	stopPoll      = 50 * time.Millisecond
+	hooksLimit    = 5 * time.Second // for hooks that run at the end
+	goodbyeLimit  = time.Second
 )
 
-// standDown hands every group over and waits, within a bound, until the others
-// have them and open connections are finished.
+// standDown gives every group away and waits, within a bound, until the others have
+// them and open connections are finished.
 func (a *agent) standDown() {
 	l := a.loop
-	ctx, cancel := context.WithTimeout(context.Background(), max(min(2*l.ttl, stopLimit), minStopWait))
+	budget, cancel := context.WithTimeout(context.Background(), stopBudget)
 	defer cancel()
 	var moves []*mover
-	if l.do(ctx, func() { moves = l.movesAtStop() }) != nil {
+	var handed []string
+	// Whoever ends the loop ends these, nothing else: a stop that is late still has
+	// to let go of everything.
+	if l.do(context.Background(), func() { moves, handed = l.leaveAll() }) != nil {
 		return
 	}
+	a.runMoves(budget, moves)
+	err := l.do(context.Background(), func() {
+		for _, m := range moves { // where a planned move failed
+			if l.claims(m.req.Group) && l.giveAway(m.req.Group, m.cause, m.why) {
+				handed = append(handed, m.req.Group)
+			}
+		}
+	})
+	if err != nil {
+		return
+	}
+	wait, done := context.WithTimeout(budget, min(2*l.ttl, stopWait))
+	defer done()
+	for _, name := range handed {
+		owner, _ := l.awaitOwner(wait, name, "")
+		a.log.Info("handed over at the stop", "group", name, "holder", owner)
+	}
+	a.finishDrains(budget)
+}
+
+// runMoves makes the planned moves of a stop, side by side.
+func (a *agent) runMoves(ctx context.Context, moves []*mover) {
+	ctx, cancel := context.WithTimeout(ctx, stopMoveLimit)
+	defer cancel()
 	var wg sync.WaitGroup
 	for _, m := range moves {
 		wg.Go(func() {
@@ -41,68 +68,61 @@ func (a *agent) standDown() {
 		})
 	}
 	wg.Wait()
-	var handed []string
-	if l.do(ctx, func() { handed = l.standDown() }) != nil {
-		return
-	}
-	for _, name := range handed {
-		owner, _ := l.awaitOwner(ctx, name, "")
-		a.log.Info("handed over at the stop", "group", name, "holder", owner)
-	}
-	a.finishDrains()
 }
 
-// movesAtStop makes this node a candidate for nothing, and returns the moves of
-// those groups whose connections should be finished.
-func (l *loop) movesAtStop() (moves []*mover) {
+// leaveAll makes this node a candidate for nothing. It returns the moves of those
+// groups whose connections should be finished, and gives the others away at once.
+func (l *loop) leaveAll() (moves []*mover, handed []string) {
 	l.stopping, l.dirty = true, true
 	l.judge()
+	why := "the agent on " + l.node + " was stopped"
 	for _, name := range l.order {
 		g := l.groups[name]
-		if to, _ := best(l.situation(name, g)); to != "" && g.open && !g.moving && g.cfg.Handover == config.HandoverDrain {
-			moves = append(moves, l.newMover(name, to, CauseStop, "the agent on "+l.node+" was stopped"))
+		to, _ := best(l.situation(name, g))
+		if drains := to != "" && g.open && !g.moving && g.cfg.Handover == config.HandoverDrain; drains {
+			moves = append(moves, l.newMover(name, to, CauseStop, why))
+		} else if l.giveAway(name, CauseStop, why) {
+			handed = append(handed, name)
 		}
 	}
-	return moves
+	return moves, handed
 }
 
-// finishDrains waits for open connections, and resets what is left then: nobody
-// would look after them once this agent has gone.
-func (a *agent) finishDrains() {
-	ctx, cancel := context.WithTimeout(context.Background(), stopDrainLimit)
-	defer cancel()
+// claims reports whether this node has, or asks for, a group.
+func (l *loop) claims(name string) bool {
+	v, ok := l.machine.Group(l.now().Boot, name)
+	return ok && v.Phase != "idle"
+}
+
+// finishDrains waits for open connections until ctx ends, and resets what is left
+// then: nobody would look after them once this agent has gone.
+func (a *agent) finishDrains(ctx context.Context) {
 	poll := time.NewTicker(stopPoll)
 	defer poll.Stop()
-	for {
+	for over := false; ; {
 		var left []string
-		if a.loop.do(context.Background(), func() { left = a.loop.draining() }) != nil || len(left) == 0 {
+		err := a.loop.do(context.Background(), func() {
+			if left = a.loop.draining(); over {
+				for _, name := range left {
+					a.loop.endDrain(name, a.loop.groups[name])
+				}
+			}
+		})
+		if err != nil || len(left) == 0 {
 			return
 		}
 		select {
 		case <-poll.C:
 		case <-ctx.Done():
-			_ = a.loop.do(context.Background(), func() {
-				for _, name := range left {
-					if g := a.loop.groups[name]; g.drain != nil {
-						a.loop.endDrain(name, g)
-					}
-				}
-			})
-			return
+			if over {
+				return
+			}
+			over = true
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(context.Background(), goodbyeLimit)
+			defer cancel()
 		}
 	}
-}
-
-// standDown gives up every group, and returns those that it handed over.
-func (l *loop) standDown() (handed []string) {
-	l.stopping, l.dirty = true, true
-	l.judge()
-	for _, name := range l.order {
-		if l.giveAway(name, CauseStop, "the agent on "+l.node+" was stopped") {
-			handed = append(handed, name)
-		}
-	}
-	return handed
 }
 
 // giveAway hands a group to the best other node, or lets go of it for whoever

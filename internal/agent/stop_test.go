@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -86,5 +87,46 @@ func TestRestartTooLate(t *testing.T) {
 		w.owned("web2")
 		diff(t, "calls", again.addrs.said()[:1], []string{"shut web: a majority refused the renewal"})
 		diff(t, "states: on_standby is told", again.events(kindState)[1:], []string{"active>standby: check web has not answered yet"})
+	})
+}
+
+// systemd kills an agent that takes longer to stop than the unit allows, and then nobody has let go of anything.
+func TestStopFitsIntoTheUnit(t *testing.T) {
+	unit, err := os.ReadFile("../../deploy/systemd/hbagent.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, ok := strings.Cut(string(unit), "\nTimeoutStopSec=")
+	text, _, _ := strings.Cut(rest, "\n")
+	allowed, err := time.ParseDuration(text)
+	if !ok || err != nil {
+		t.Fatalf("TimeoutStopSec: %q, %v", text, err)
+	}
+	// A planned move that began just before the end of the budget is seen through, and a drain is ended.
+	if most := stopBudget + stopMoveLimit + stopOpenLimit + stopWait + goodbyeLimit + hooksLimit + goodbyeLimit; most > allowed+goodbyeLimit {
+		t.Errorf("a stop may take %v, the unit allows %v", most, allowed)
+	}
+}
+
+// One group's target hangs: the others are given away all the same.
+func TestStopWithATargetThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, web2, _ := settled(t, drainConfig(t))
+		web2.onCall = func(method string) {
+			if method == methodPrepare {
+				time.Sleep(20 * time.Second)
+			}
+		}
+		a := &agent{loop: web1.loop, log: web1.log}
+		began := time.Now()
+		a.standDown()
+		if took := time.Since(began); took > stopBudget+stopMoveLimit+stopOpenLimit {
+			t.Errorf("it took %v", took)
+		}
+		synctest.Wait()
+		diff(t, "web1 has", slices.Contains(w.holders("web"), "web1"), false)
+		w.wait(2 * testTTL)
+		w.owned("web2")
+		w.wait(20 * time.Second) // the answer that nobody waits for
 	})
 }

@@ -65,8 +65,9 @@ type mover struct {
 	asker    string // the node on which somebody asked for it
 	cause    Cause  // CauseSwitchover, unless this node moves the group by itself
 	why      string
-	drains   bool        // open connections are finished here; decided by preflight
-	hop      vip.NextHop // how the target is reached then
+	drains   bool          // open connections are finished here; decided by preflight
+	drain    time.Duration // for how long at most
+	hop      vip.NextHop   // how the target is reached then
 }
 
 // Switchover implements control.Agent: on the owner it moves the group, on any
@@ -173,9 +174,14 @@ func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
 	l := m.loop
 	name := m.req.Group
 	var refusal string
-	err := l.do(ctx, func() {
-		m.result.To, refusal = l.preflight(m.req)
-		m.drains = refusal == "" && !m.req.Strict && l.groups[name].cfg.Handover == config.HandoverDrain
+	// Not the caller's context: what it asks the loop for is done all the same, and
+	// must be followed up.
+	lasting := context.WithoutCancel(ctx)
+	err := l.do(lasting, func() {
+		if m.result.To, refusal = l.preflight(m.req); refusal == "" {
+			g := l.groups[name].cfg
+			m.drains, m.drain = !m.req.Strict && g.Handover == config.HandoverDrain, g.Drain
+		}
 	})
 	if err != nil {
 		return m.result, err
@@ -183,7 +189,7 @@ func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
 	if refusal != "" {
 		return m.refuse(refusal), nil
 	}
-	defer l.post(context.WithoutCancel(ctx), func() { l.moved(name) })
+	defer l.post(lasting, func() { l.moved(name) })
 	to := m.result.To
 	if why := m.prepare(ctx); why != "" {
 		return m.refuse(to + " cannot take " + name + ": " + why), nil
@@ -193,19 +199,24 @@ func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
 	}
 	m.step("preflight", control.StepOK, to+" is ready")
 
+	if err := ctx.Err(); err != nil {
+		return m.refuse("there was no time left for it: " + err.Error()), nil
+	}
 	var handed bool
 	var after uint64
-	err = l.do(ctx, func() {
+	err = l.do(lasting, func() {
 		g := l.groups[name]
 		if g == nil || !g.open {
 			return
 		}
-		if m.cause == CauseFailback && Decide(l.situation(name, g)).MoveTo != to {
-			return // what was known when this move began is no longer so
+		if byPolicy := m.cause == CauseFailback || m.cause == CauseMaintenance; byPolicy {
+			if d := Decide(l.situation(name, g)); d.MoveTo != to || d.Cause != m.cause {
+				return // what was known when this move began is no longer so
+			}
 		}
 		after = g.epoch
 		if m.drains {
-			g.willDrain = &drainRun{to: to, hop: m.hop, until: l.boot() + g.cfg.Drain, open: -1}
+			g.willDrain = &drainRun{to: to, hop: m.hop, until: l.boot() + m.drain, open: -1}
 		}
 		if handed = l.handOver(name, to, note(m.cause, m.why)); !handed {
 			g.willDrain = nil

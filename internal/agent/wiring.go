@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -140,8 +141,6 @@ func localAddrs() []netip.Addr {
 	return out
 }
 
-// loadConfig reads what an operator has written: the config, which of its nodes
-// this is, and the keys.
 // A ConfigError is what starting again does not mend: the config file or the key
 // file has to be edited first.
 type ConfigError struct{ err error }
@@ -152,9 +151,19 @@ func (e *ConfigError) Error() string { return e.err.Error() }
 // Unwrap returns what is wrong.
 func (e *ConfigError) Unwrap() error { return e.err }
 
+// configError makes a ConfigError, unless the disk is to blame: that may pass.
+func configError(err error) error {
+	if io := (*fs.PathError)(nil); errors.As(err, &io) && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return &ConfigError{err}
+}
+
+// loadConfig reads what an operator has written: the config, which of its nodes
+// this is, and the keys.
 func loadConfig(o Options) (cfg *config.Config, node string, keys [][]byte, err error) {
 	if cfg, err = config.Load(o.ConfigFile); err != nil {
-		return nil, "", nil, &ConfigError{err}
+		return nil, "", nil, configError(err)
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -169,7 +178,7 @@ func loadConfig(o Options) (cfg *config.Config, node string, keys [][]byte, err 
 			if errors.Is(err, os.ErrNotExist) {
 				err = fmt.Errorf("%w; make one with `hbagent keygen -o %s` and copy it to every node", err, cfg.Cluster.KeyFile)
 			}
-			return nil, "", nil, &ConfigError{err}
+			return nil, "", nil, configError(err)
 		}
 	}
 	return cfg, self.Name, keys, nil

@@ -139,8 +139,8 @@ func (w *world) boot(name string) *testNode {
 	if n.history, err = openHistory(filepath.Join(w.dir, name+".events"), name, log); err != nil {
 		w.t.Fatal(err)
 	}
-	n.upkeep = &maintenanceFile{path: filepath.Join(w.dir, name+".maintenance")}
-	if n.maintenance, err = n.upkeep.read(); err != nil {
+	n.maintenanceStore = &maintenanceFile{path: filepath.Join(w.dir, name+".maintenance")}
+	if n.maintenance, err = n.maintenanceStore.read(); err != nil {
 		w.t.Fatal(err)
 	}
 	record, err := n.store.load()

@@ -20,7 +20,7 @@ func (a *app) maintenance() *cobra.Command {
 		Long: `"on" moves every group away from the node, and keeps it off until "off", over
 restarts and reboots. Where a group has nowhere to go, nothing is done unless
 --force is given. "off" moves nothing by itself; a group with failback = true
-returns after its hold. Open connections are finished as in "switchover".
+returns at once. Open connections are finished as in "switchover".
 
 Ctrl-C does not stop what has begun: the agent goes on with it.
 

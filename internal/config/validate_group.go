@@ -200,10 +200,18 @@ func (v *validator) groupChecks(raw *rawGroup, g *Group) []string {
 }
 
 func (v *validator) handover(raw *rawGroup, g *Group) {
-	g.Handover = raw.Handover.or(HandoverDrain)
+	byDefault := HandoverDrain
+	if v.cfg.Lease.Gate == GateAddress {
+		byDefault = HandoverStrict // draining needs the gate in the kernel
+	}
+	g.Handover = raw.Handover.or(byDefault)
 	g.Drain = v.duration("drain", &raw.Drain, defaultDrain, minDrain, maxDrain)
 	switch g.Handover {
 	case HandoverDrain:
+		if v.cfg.Lease.Gate == GateAddress {
+			v.refuse(raw.Handover.at, "handover = \"drain\" needs rules in the kernel, and gate = \"address\" makes none",
+				`write handover = "strict", or delete gate = "address"`)
+		}
 	case HandoverStrict:
 		if raw.Drain.given() {
 			v.warn(raw.Drain.key, "drain has no meaning with handover = \"strict\"", "delete it")
