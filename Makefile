@@ -7,7 +7,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/hbagent/hbagent/internal/cli.version=$(VERSION) -X github.com/hbagent/hbagent/internal/cli.commit=$(COMMIT)
 
-.PHONY: help build install demo check test test-deps model fuzz bench sim cost outage chaos loss load clean
+.PHONY: help build install demo check test test-deps model fuzz bench sim cost outage handover chaos loss load clean
 
 help: ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ cost: build ## what three agents cost at rest: memory, CPU, packets
 
 outage: build ## how long a client is without the address, fault by fault
 	scripts/outage.sh
+
+handover: build ## planned moves under load: failed requests, beside keepalived
+	scripts/handover.sh
 
 chaos: build ## random faults for DURATION (10m) from SEED, watched from outside: never two owners
 	scripts/chaos.sh $(CHAOS_FLAGS)
