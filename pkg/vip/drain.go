@@ -218,16 +218,20 @@ func (m *Manager) endDrain(group string) error {
 	if first == nil {
 		first = m.record.drop(entriesOf(group, loopback, d.addrs))
 	}
+	if first != nil {
+		return first // an address that stays needs the gate
+	}
 	gate, err := m.handoverGate()
 	if err == nil {
 		err = gate.EndDrain(group)
 	}
-	if first == nil && err == nil {
-		m.mu.Lock()
-		delete(m.drains, group)
-		m.mu.Unlock()
+	if err != nil {
+		return err
 	}
-	return errors.Join(first, err)
+	m.mu.Lock()
+	delete(m.drains, group)
+	m.mu.Unlock()
+	return nil
 }
 
 // draining are the groups that drain here.

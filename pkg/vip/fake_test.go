@@ -3,6 +3,7 @@ package vip
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/netip"
@@ -26,6 +27,8 @@ type fakeKernel struct {
 
 	onPut func(a netip.Addr) error // called before an address is added, without the lock
 	onSub func() error
+
+	onRemove func() error // called before an address is deleted
 }
 
 func newFake(now func() time.Duration) *fakeKernel {
@@ -97,6 +100,11 @@ func (k *fakeKernel) Put(index int, a netip.Addr, valid int) error {
 }
 
 func (k *fakeKernel) Remove(index int, a netip.Addr) error {
+	if k.onRemove != nil {
+		if err := k.onRemove(); err != nil {
+			return err
+		}
+	}
 	k.note("remove " + a.String())
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -236,7 +244,7 @@ func (g *fakeGate) note(method, group string) error {
 
 func (g *fakeGate) Open(group string, _ time.Duration) error { return g.note("open", group) }
 func (g *fakeGate) Shut(group string) error                  { return g.note("shut", group) }
-func (g *fakeGate) Close() error                             { return nil }
+func (g *fakeGate) Close(keep bool) error                    { return g.note(fmt.Sprint("close keep=", keep), "") }
 func (g *fakeGate) String() string                           { return "fake" }
 
 func (g *fakeGate) Renew(deadlines map[string]time.Duration) map[string]error {

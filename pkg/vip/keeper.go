@@ -271,8 +271,8 @@ func (k *keeper) putBack(h *hold, iface string, a netip.Addr) {
 	h.place.Lock()
 	err := h.put(k.m.kernel, k.m.role, k.m.now, a)
 	h.place.Unlock()
-	if errors.Is(err, ErrNotOpen) {
-		return // shut, lapsed or reconfigured meanwhile: it is not lost, it is gone
+	if errors.Is(err, ErrNotOpen) || errors.Is(err, ErrDeadline) {
+		return // shut, lapsed or reconfigured meanwhile: it is not lost, it is gone. A renewal puts it back
 	}
 	if err != nil {
 		k.trouble(h.name, iface, a, err)

@@ -251,15 +251,23 @@ func (g *NFTGate) silence(b *batch, m member) {
 	}
 }
 
-// Close removes the tables, unless a group is live: then they stay for whoever resumes it, and end it by
-// themselves otherwise.
-func (g *NFTGate) Close() error {
+// Carries tells whether the group is live or draining, as far as is known.
+func (g *NFTGate) Carries(group string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.now()
+	return !g.lost && (now < g.live[group] || now < g.draining[group])
+}
+
+// Close removes the tables, unless they are to be kept or a group is live: then they stay for whoever resumes it,
+// and end it by themselves otherwise.
+func (g *NFTGate) Close(keep bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var errs []error
 	now := g.now()
 	alive := func(until time.Duration) bool { return now < until }
-	busy := slices.ContainsFunc(slices.Collect(maps.Values(g.live)), alive) ||
+	busy := keep || slices.ContainsFunc(slices.Collect(maps.Values(g.live)), alive) ||
 		slices.ContainsFunc(slices.Collect(maps.Values(g.draining)), alive)
 	if g.built && !busy {
 		if err := removeTables(g.socket, g.table); err != nil {
