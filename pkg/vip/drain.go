@@ -19,6 +19,8 @@ const (
 const (
 	settleTries = 40
 	settlePause = 500 * time.Microsecond
+	// resetChunk is how many connections are reset while others wait for their turn: some 6 ms.
+	resetChunk = 200
 )
 
 // drain is a group that another node owns, and whose connections of before go on here.
@@ -167,24 +169,56 @@ func (m *Manager) Draining(group string) (until time.Duration, draining bool) {
 // EndDrain ends the drain of a group at once: connections that are left are reset (their number is returned), the
 // addresses go from the loopback interface, and nothing of the drain is left in the kernel. Where the kernel cannot
 // end connections of others, they stay silent, and the new owner resets them when it stops steering. It is
-// nothing for a group that does not drain. Any goroutine: with many connections it takes a while (30 µs each), and
-// nothing else waits for it but an Open of the same group, which must not be called meanwhile.
+// nothing for a group that does not drain. With many connections it takes a while (30 µs each). It may be called from any
+// goroutine, also beside Open, Shut and Drain of the same group: when one of them has ended the drain that EndDrain found,
+// what it has left to do is nothing.
 func (m *Manager) EndDrain(group string) (reset int, err error) {
-	m.mu.Lock()
-	d := m.drains[group]
-	m.mu.Unlock()
+	d := m.drainOf(group)
 	if d == nil {
 		return 0, nil
 	}
-	reset, err = resetConnections(m.kernel, d.addrs) // without turn: many take long, and leases are to be renewed
-	m.turn.Lock()
-	defer m.turn.Unlock()
-	if errors.Is(err, errNoDestroy) {
+	reset, err = m.resetDrain(group, d)
+	if errors.Is(err, errNoDestroy) || errors.Is(err, errNoDiag) {
 		m.log.Info("connections are left to the new owner to reset", "group", group, "error", err)
 		err = nil
 	}
+	m.turn.Lock()
+	defer m.turn.Unlock()
+	if m.drainOf(group) != d {
+		return reset, nil // the group was opened, shut or drained again: nothing of that is ours to end
+	}
 	if err := errors.Join(err, m.endDrain(group)); err != nil {
 		return reset, fmt.Errorf("vip: ending the drain of group %s: %w", group, err)
+	}
+	return reset, nil
+}
+
+// drainOf is the drain of a group, nil where there is none.
+func (m *Manager) drainOf(group string) *drain {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.drains[group]
+}
+
+// resetDrain ends the connections of a drain while it lasts: many take long, and an Open must not wait for all of
+// them, nor lose any once it is through.
+func (m *Manager) resetDrain(group string, d *drain) (reset int, err error) {
+	var flows []flow
+	if err := m.kernel.Connections(d.addrs, statesOpen, func(f flow) { flows = append(flows, f) }); err != nil {
+		return 0, err
+	}
+	for chunk := range slices.Chunk(flows, resetChunk) {
+		m.turn.Lock()
+		if m.drainOf(group) != d {
+			m.turn.Unlock()
+			return reset, nil
+		}
+		err := m.kernel.Destroy(chunk)
+		m.turn.Unlock()
+		if err != nil {
+			return reset, err
+		}
+		reset += len(chunk)
 	}
 	return reset, nil
 }
@@ -203,9 +237,7 @@ func resetConnections(k kernel, addrs []netip.Addr) (int, error) {
 
 // endDrain removes what a drain has put into the kernel. The caller holds turn.
 func (m *Manager) endDrain(group string) error {
-	m.mu.Lock()
-	d := m.drains[group]
-	m.mu.Unlock()
+	d := m.drainOf(group)
 	if d == nil {
 		return nil
 	}

@@ -77,6 +77,69 @@ func TestDrainOrder(t *testing.T) {
 	}
 }
 
+// The group comes back while its drain is being ended: nothing of the new time is reset, removed or forgotten.
+func TestEndDrainBesideOpen(t *testing.T) {
+	for _, again := range []bool{false, true} { // and drains once more
+		m, k, _ := draining(t)
+		if err := m.Drain("web", hopOf(2), time.Hour+30*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		k.flows = 500
+		k.onList = func() error {
+			err := m.Open("web", time.Hour+time.Minute)
+			if again {
+				err = errors.Join(err, m.Drain("web", hopOf(2), time.Hour+20*time.Second))
+			}
+			k.story()
+			return err
+		}
+		if n, err := m.EndDrain("web"); n != 0 || err != nil {
+			t.Errorf("EndDrain: %d, %v", n, err)
+		}
+		if story := k.story(); len(story) > 0 || k.destroyed > 0 {
+			t.Errorf("story %q, %d connections ended", story, k.destroyed)
+		}
+		if until, d := m.Draining("web"); d != again || again && until != time.Hour+20*time.Second {
+			t.Errorf("draining %v until %v", d, until)
+		}
+		k.onList = nil
+		want := 0
+		if again {
+			want = 500
+		}
+		if n, err := m.EndDrain("web"); n != want || err != nil || k.destroyed != want {
+			t.Errorf("EndDrain: %d, %v; want %d", n, err, want)
+		}
+	}
+}
+
+// A Drain of the group while Steer is busy: what comes from the heir must not go where everything goes.
+func TestSteerBesideDrain(t *testing.T) {
+	m, k, g := draining(t)
+	k.onList = func() error {
+		k.onList = nil
+		return m.Drain("web", hopOf(3), time.Hour+30*time.Second)
+	}
+	if err := m.Steer("web", hopOf(2), time.Hour+time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	last := g.steered[len(g.steered)-1].hops
+	if !hasDetour(last, hopOf(3).MAC) {
+		t.Errorf("hops %v, want one for what comes from the heir", last)
+	}
+}
+
+// Nodes that steer to this one are forgotten in time, also those of groups that never come here again.
+func TestHeirsExpire(t *testing.T) {
+	m, _, _ := draining(t)
+	m.heirs["db"] = []heir{{mac: hopOf(2).MAC, until: time.Hour}, {mac: hopOf(3).MAC, until: time.Hour + 1}}
+	m.heirs["old"] = []heir{{mac: hopOf(2).MAC, until: time.Hour - 1}}
+	m.hops("web", hopOf(4), time.Hour+time.Minute)
+	if _, there := m.heirs["old"]; there || len(m.heirs["db"]) != 1 {
+		t.Errorf("heirs %v", m.heirs)
+	}
+}
+
 // A drain that fails leaves the group shut.
 func TestDrainFails(t *testing.T) {
 	m, k, g := draining(t)

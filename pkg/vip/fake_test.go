@@ -29,6 +29,9 @@ type fakeKernel struct {
 	onSub func() error
 
 	onRemove func() error // called before an address is deleted
+	onList   func() error // called after connections were listed
+
+	flows, destroyed int // connections that there are, and that were ended
 }
 
 func newFake(now func() time.Duration) *fakeKernel {
@@ -140,10 +143,25 @@ func (k *fakeKernel) feed(i int) *fakeFeed {
 func (k *fakeKernel) Neighbours(int, int) ([]net.HardwareAddr, error) { return nil, nil }
 func (k *fakeKernel) Forwarding(string) bool                          { return false }
 func (k *fakeKernel) Settled(int, []netip.Addr) (bool, error)         { return true, nil }
-func (k *fakeKernel) Destroy([]flow) error                            { return nil }
 
-func (k *fakeKernel) Connections([]netip.Addr, uint32, func(flow)) error { return nil }
-func (k *fakeKernel) Close() error                                       { return nil }
+func (k *fakeKernel) Destroy(flows []flow) error {
+	k.mu.Lock()
+	k.destroyed += len(flows)
+	k.mu.Unlock()
+	return nil
+}
+
+func (k *fakeKernel) Connections(_ []netip.Addr, _ uint32, each func(flow)) error {
+	for range k.flows {
+		each(flow{})
+	}
+	if k.onList != nil {
+		return k.onList()
+	}
+	return nil
+}
+
+func (k *fakeKernel) Close() error { return nil }
 
 func (k *fakeKernel) Subscribe() (subscription, error) {
 	if k.onSub != nil {

@@ -15,7 +15,7 @@ import (
 // Manager keeps the addresses of the open groups on this machine's interfaces, and nothing of the others.
 //
 // Open, Renew, Shut, Drain, Reconfigure and Close are called from one goroutine, the owner of the leases. Reannounce,
-// Defend, Probe and Holding may come from any. Run works beside them and must be running for renewals
+// Defend, Probe, Holding, EndDrain, Steer and Unsteer may come from any. Run works beside them and must be running for renewals
 // to reach the kernel.
 type Manager struct {
 	kernel kernel
