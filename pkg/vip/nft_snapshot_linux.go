@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -69,4 +70,39 @@ func takeSnapshot(s *nftSocket, table string) (snapshot, error) {
 		}
 	}
 	return out, nil
+}
+
+// missing tells whether a snapshot lacks something of the layout, or has more: ErrGateLost, unless it is only about raw
+// frames, whose chains go with an interface.
+func (l layout) missing(have snapshot) error {
+	b := &batch{table: TableName}
+	l.build(b)
+	for _, f := range l.families() {
+		var lacks error
+		tables := 0
+		for name := range have[f] {
+			if strings.HasPrefix(name, tablePart) {
+				tables++
+			}
+		}
+		if tables == 0 {
+			lacks = fmt.Errorf("no table of family %v", f)
+		}
+		for chain, uses := range b.uses[f] {
+			is, stands := have[f][chainPart+chain]
+			// Of a base chain the rules are counted and nothing else. What else may count for the others is the
+			// kernel's affair; what goes is seen.
+			base := !strings.HasPrefix(chain, toChain) && !strings.HasPrefix(chain, ofChain)
+			if !stands || is.use < uses || base && is.use != uses {
+				lacks = fmt.Errorf("chain %s of family %v: %d rules and jumps, want %d", chain, f, is.use, uses)
+			}
+		}
+		switch {
+		case lacks != nil && f != familyNetdev:
+			return fmt.Errorf("%w: %w", ErrGateLost, lacks)
+		case lacks != nil:
+			return lacks
+		}
+	}
+	return nil
 }
