@@ -129,6 +129,41 @@ func TestSteerBesideDrain(t *testing.T) {
 	}
 }
 
+// The addresses on loopback live for seconds only, for as long as the keeper is there.
+func TestDrainLivesWithTheKeeper(t *testing.T) {
+	m, k, _ := draining(t)
+	clock := time.Hour
+	m.now = func() time.Duration { return clock }
+	end := time.Hour + 30*time.Second
+	if err := m.Drain("web", hopOf(2), end); err != nil {
+		t.Fatal(err)
+	}
+	k.now = m.now
+	last := func() (last time.Duration) {
+		for p, until := range k.addrs {
+			if p.Index != loopbackIndex {
+				t.Errorf("%v is there", p)
+			}
+			last = max(last, until)
+		}
+		return last
+	}
+	for ; clock < end; clock += 500 * time.Millisecond {
+		m.keeper.step()
+		if idle := m.keeper.idle(); idle > refreshEvery {
+			t.Errorf("%v: the keeper sleeps %v", clock, idle)
+		}
+		if until := last(); until <= clock+time.Second && until < end || until > min(end+time.Second, clock+drainLife) {
+			t.Errorf("%v: the addresses live until %v", clock, until)
+		}
+	}
+	clock = end + time.Second
+	m.keeper.step()
+	if until := last(); until > end+time.Second {
+		t.Errorf("after the end: the addresses live until %v", until)
+	}
+}
+
 // Nodes that steer to this one are forgotten in time, also those of groups that never come here again.
 func TestHeirsExpire(t *testing.T) {
 	m, _, _ := draining(t)
@@ -175,11 +210,18 @@ func TestHandoverRefusals(t *testing.T) {
 		{"no IPv6 address", "web", noIPv6, time.Hour + time.Second, ErrNextHop},
 		{"itself", "web", self, time.Hour + time.Second, ErrNextHop},
 		{"over", "web", hopOf(2), time.Hour, ErrDeadline},
-		{"another clock", "web", hopOf(2), 3 * time.Hour, ErrDeadline},
+		{"another clock", "web", hopOf(2), 4 * time.Hour, ErrDeadline},
 	} {
 		if err := m.Steer(tt.group, tt.to, tt.until); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
+	}
+	// As long as can be configured, and what the other end needs on top.
+	if err := m.Steer("web", hopOf(2), 2*time.Hour+10*time.Second); err != nil {
+		t.Errorf("an hour: %v", err)
+	}
+	if err := m.Drain("web", hopOf(2), 2*time.Hour+5*time.Second); err != nil {
+		t.Errorf("an hour: %v", err)
 	}
 	plain, err := newManager(Options{RunDir: t.TempDir()}, newFake(bootTime))
 	if err != nil {

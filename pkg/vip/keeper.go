@@ -165,6 +165,9 @@ func (k *keeper) step() {
 			k.trouble(h.name, "", netip.Addr{}, fmt.Errorf("withdrawing after the deadline: %w", err))
 		}
 	}
+	if err := k.m.refreshDrains(); err != nil {
+		k.trouble("", loopback, netip.Addr{}, err)
+	}
 	if compare {
 		k.observe(down)
 		if err := k.reconcile(); err != nil {
@@ -191,6 +194,9 @@ func (k *keeper) idle() time.Duration {
 	}
 	if k.retryAt != 0 {
 		next = min(next, k.retryAt)
+	}
+	if len(k.m.draining()) > 0 {
+		next = min(next, now+refreshEvery)
 	}
 	for _, h := range k.m.holds() {
 		until, _ := h.until(now)

@@ -24,8 +24,8 @@ const (
 	beforeOthers = -500
 	// maxFlows bounds the connections that packets may add; at some 150 bytes each 40 MB at the worst.
 	maxFlows = 1 << 18
-	// flowTimeout is longer than any steering (maxLeaseLeft), also one that is prolonged.
-	flowTimeout = 2 * time.Hour
+	// flowTimeout is longer than any steering, also one that is prolonged.
+	flowTimeout = 2 * maxHandover
 	// maxFragments and fragmentTimeout are for the identifications of packets in fragments: a sender needs
 	// microseconds to send all of one.
 	maxFragments    = 4096
