@@ -3,6 +3,7 @@ package vip
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +32,10 @@ func Cleanup(runDir string, spare func(group string) bool) ([]Removed, error) {
 		return nil, err
 	}
 	defer k.Close()
+	return cleanup(k, r, spare)
+}
+
+func cleanup(k kernel, r *record, spare func(group string) bool) ([]Removed, error) {
 	spared := false
 	var entries []entry
 	for _, g := range r.groups() {
@@ -40,19 +45,25 @@ func Cleanup(runDir string, spare func(group string) bool) ([]Removed, error) {
 		}
 		entries = append(entries, r.of(g)...)
 	}
-	if err := resetDrained(k, entries); err != nil && !errors.Is(err, errNoDestroy) {
-		return nil, fmt.Errorf("vip: %w", err)
+	// Connections that cannot be told are no reason to leave the rest.
+	reset := resetDrained(k, entries)
+	switch {
+	case errors.Is(reset, errNoDestroy) || errors.Is(reset, errNoDiag):
+		reset = nil
+	case reset != nil:
+		reset = fmt.Errorf("vip: %w", reset)
 	}
 	removed, err := r.sweep(k, entries)
 	if err != nil {
-		return removed, err // an address that stays needs the gate
+		return removed, errors.Join(reset, err) // an address that stays needs the gate
 	}
-	tables, err := cleanupGate(TableName, spare, spared)
-	return append(removed, tables...), err
+	tables, err := cleanupGate(TableName, r.groups(), spare, spared)
+	return append(removed, tables...), errors.Join(reset, err)
 }
 
-// cleanupGate removes the tables, or shuts every group in them but the spared ones.
-func cleanupGate(table string, spare func(group string) bool, spared bool) ([]Removed, error) {
+// cleanupGate removes the tables, or shuts every group in them but the spared ones. known are names of groups, for what
+// is named after one in a way that nft can read.
+func cleanupGate(table string, known []string, spare func(group string) bool, spared bool) ([]Removed, error) {
 	s, err := newNFTSocket()
 	if err != nil {
 		return nil, nil // no nf_tables, no tables
@@ -71,6 +82,7 @@ func cleanupGate(table string, spare func(group string) bool, spared bool) ([]Re
 	}
 	b := &batch{table: table}
 	for _, l := range live {
+		known = append(known, l.group)
 		if spare(l.group) {
 			spared = true
 			continue
@@ -87,7 +99,9 @@ func cleanupGate(table string, spare func(group string) bool, spared bool) ([]Re
 		err = removeTables(s, table)
 	}
 	if err == nil {
-		err = sweepHandovers(s, spare)
+		err = sweepHandovers(s, func(plain string) bool {
+			return spare(plain) || slices.ContainsFunc(known, func(g string) bool { return plainName(g) == plain && spare(g) })
+		})
 	}
 	if errors.Is(err, unix.EPERM) {
 		err = ErrGateForeign

@@ -52,6 +52,9 @@ const (
 // errNoDestroy: the kernel cannot end sockets of others (CONFIG_INET_DIAG_DESTROY).
 var errNoDestroy = errors.New("this kernel cannot end connections (CONFIG_INET_DIAG_DESTROY)")
 
+// errNoDiag: the kernel cannot list connections (CONFIG_INET_DIAG, CONFIG_INET_TCP_DIAG).
+var errNoDiag = errors.New("this kernel cannot list connections (CONFIG_INET_DIAG, CONFIG_INET_TCP_DIAG)")
+
 // Connections lists the TCP sockets, listening ones excepted, with one of the addresses as their own. A socket for
 // both families (a server that listens on ::) has IPv4 addresses in the form of IPv6 in the kernel, and
 // plain ones here.
@@ -64,11 +67,9 @@ func (k *linux) Connections(addrs []netip.Addr, states uint32, each func(flow)) 
 		ours[a] = true
 	}
 	families := []uint8{unix.AF_INET6}
-	for _, a := range addrs {
-		if a.Is4() {
-			families = append(families, unix.AF_INET)
-			break
-		}
+	v4, v6 := split(addrs)
+	if len(v4) > 0 {
+		families = append(families, unix.AF_INET)
 	}
 	filter := sourceFilter(addrs)
 	for _, family := range families {
@@ -83,8 +84,11 @@ func (k *linux) Connections(addrs []netip.Addr, states uint32, each func(flow)) 
 			}
 			return true
 		})
-		if errors.Is(err, unix.ENOENT) && family == unix.AF_INET6 {
-			continue // no IPv6 in this kernel
+		if errors.Is(err, unix.ENOENT) {
+			if family == unix.AF_INET6 && len(v6) == 0 {
+				continue // no IPv6 in this kernel
+			}
+			return errNoDiag
 		}
 		if err != nil {
 			return fmt.Errorf("listing connections: %w", err)

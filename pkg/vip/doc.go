@@ -65,8 +65,8 @@
 // hangs at that moment too, the lifetimes of the addresses are all there is.
 //
 // A restart replaces the tables in one transaction, in which groups that resume stay live until the deadline that
-// the kernel had for them; the others are shut. Reconfigure does the same. Close removes the tables if no group is
-// live, and leaves them to the successor or to Cleanup otherwise.
+// the kernel had for them; the others are shut. Reconfigure does the same. Close removes the tables if no address of
+// ours is left, and leaves them to the successor or to Cleanup otherwise.
 //
 // Not covered: a bridge as the group's interface, with bridge-nf-call-iptables on, and machines behind that bridge which
 // talk to the address (their frames look routed); clients that are routed through a standby by another interface and that

@@ -3,9 +3,7 @@ package vip
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
-	"slices"
 	"time"
 )
 
@@ -19,6 +17,11 @@ const (
 const (
 	settleTries = 40
 	settlePause = 500 * time.Microsecond
+	// resetChunk is how many connections are reset while others wait for their turn: some 6 ms.
+	resetChunk = 200
+	// drainLife is how long the addresses stay on the loopback interface when nobody looks after them: an agent that
+	// is dead would not notice that somebody has removed the gate, and the kernel would answer ARP for them.
+	drainLife = 5 * time.Second
 )
 
 // drain is a group that another node owns, and whose connections of before go on here.
@@ -26,6 +29,8 @@ type drain struct {
 	to    NextHop
 	until time.Duration
 	addrs []netip.Addr
+	// told is when the kernel was last told how long the addresses live; guarded by turn.
+	told time.Duration
 }
 
 // Drain is Shut for a group whose connections are to go on here until they end, or until the instant `until`. When
@@ -33,7 +38,8 @@ type drain struct {
 // its name, and its addresses are on the loopback interface, where existing connections have them. The caller may
 // then tell `to` that it can have the group. UDP ends here.
 //
-// The kernel ends all of it at `until` by itself: TCP packets pass no longer, and the addresses go within 3.5 s. Call
+// The kernel ends all of it at `until` by itself: TCP packets pass no longer, and the addresses go within 3.5 s. The addresses
+// also go within drainLife when Run does not work beside it. Call
 // EndDrain shortly before, so that the rest is told. After an error the group is shut, as after Shut.
 func (m *Manager) Drain(group string, to NextHop, until time.Duration) error {
 	h := m.release(group)
@@ -80,7 +86,8 @@ func (m *Manager) drain(h *hold, to NextHop, until time.Duration) error {
 		return err
 	}
 	m.mu.Lock()
-	m.drains[h.name] = &drain{to: to, until: until, addrs: h.addrs}
+	d := &drain{to: to, until: until, addrs: h.addrs, told: began}
+	m.drains[h.name] = d
 	m.mu.Unlock()
 	// In this order: nothing speaks for the address when it comes to the loopback interface, and it is
 	// never missing.
@@ -95,11 +102,8 @@ func (m *Manager) drain(h *hold, to NextHop, until time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("gate: %w", err)
 	}
-	valid := int((until - began + lifetimeUnit - 1) / lifetimeUnit)
-	for _, a := range h.addrs {
-		if err := m.kernel.Put(loopbackIndex, a, valid); err != nil {
-			return fmt.Errorf("adding %v to %s: %w", a, loopback, err)
-		}
+	if a, err := m.stay(d, began); err != nil {
+		return fmt.Errorf("adding %v to %s: %w", a, loopback, err)
 	}
 	m.settle(loopbackIndex, h.addrs)
 	if err := h.withdraw(m.kernel, h.addrs); err != nil {
@@ -108,6 +112,7 @@ func (m *Manager) drain(h *hold, to NextHop, until time.Duration) error {
 	if err := m.record.drop(entriesOf(h.name, h.iface, h.addrs)); err != nil {
 		return err
 	}
+	m.keeper.signal() // it has their lifetimes to look after
 	m.log.Debug("group draining", "group", h.name, "addresses", len(h.addrs), "took", m.now()-began)
 	return nil
 }
@@ -162,92 +167,4 @@ func (m *Manager) Draining(group string) (until time.Duration, draining bool) {
 		return d.until, true
 	}
 	return 0, false
-}
-
-// EndDrain ends the drain of a group at once: connections that are left are reset (their number is returned), the
-// addresses go from the loopback interface, and nothing of the drain is left in the kernel. Where the kernel cannot
-// end connections of others, they stay silent, and the new owner resets them when it stops steering. It is
-// nothing for a group that does not drain. Any goroutine: with many connections it takes a while (30 µs each), and
-// nothing else waits for it but an Open of the same group, which must not be called meanwhile.
-func (m *Manager) EndDrain(group string) (reset int, err error) {
-	m.mu.Lock()
-	d := m.drains[group]
-	m.mu.Unlock()
-	if d == nil {
-		return 0, nil
-	}
-	reset, err = resetConnections(m.kernel, d.addrs) // without turn: many take long, and leases are to be renewed
-	m.turn.Lock()
-	defer m.turn.Unlock()
-	if errors.Is(err, errNoDestroy) {
-		m.log.Info("connections are left to the new owner to reset", "group", group, "error", err)
-		err = nil
-	}
-	if err := errors.Join(err, m.endDrain(group)); err != nil {
-		return reset, fmt.Errorf("vip: ending the drain of group %s: %w", group, err)
-	}
-	return reset, nil
-}
-
-// resetConnections ends every open TCP connection of the addresses.
-func resetConnections(k kernel, addrs []netip.Addr) (int, error) {
-	var flows []flow
-	if err := k.Connections(addrs, statesOpen, func(f flow) { flows = append(flows, f) }); err != nil {
-		return 0, err
-	}
-	if len(flows) == 0 {
-		return 0, nil
-	}
-	return len(flows), k.Destroy(flows)
-}
-
-// endDrain removes what a drain has put into the kernel. The caller holds turn.
-func (m *Manager) endDrain(group string) error {
-	m.mu.Lock()
-	d := m.drains[group]
-	m.mu.Unlock()
-	if d == nil {
-		return nil
-	}
-	var first error
-	for _, a := range d.addrs { // before the gate forgets that they are to be silent
-		if err := m.kernel.Remove(loopbackIndex, a); err != nil && first == nil {
-			first = fmt.Errorf("%v on %s: %w", a, loopback, err)
-		}
-	}
-	if first == nil {
-		first = m.record.drop(entriesOf(group, loopback, d.addrs))
-	}
-	gate, err := m.handoverGate()
-	if err == nil {
-		err = gate.EndDrain(group)
-	}
-	if first == nil && err == nil {
-		m.mu.Lock()
-		delete(m.drains, group)
-		m.mu.Unlock()
-	}
-	return errors.Join(first, err)
-}
-
-// draining are the groups that drain here.
-func (m *Manager) draining() []string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Sorted(maps.Keys(m.drains))
-}
-
-// resetDrained resets the connections that a predecessor was draining, as far as they may still send.
-func resetDrained(k kernel, entries []entry) error {
-	var addrs []netip.Addr
-	for _, e := range entries {
-		if e.Interface == loopback {
-			addrs = append(addrs, e.Address)
-		}
-	}
-	if len(addrs) == 0 {
-		return nil
-	}
-	_, err := resetConnections(k, addrs)
-	return err
 }

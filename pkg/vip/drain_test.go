@@ -77,6 +77,104 @@ func TestDrainOrder(t *testing.T) {
 	}
 }
 
+// The group comes back while its drain is being ended: nothing of the new time is reset, removed or forgotten.
+func TestEndDrainBesideOpen(t *testing.T) {
+	for _, again := range []bool{false, true} { // and drains once more
+		m, k, _ := draining(t)
+		if err := m.Drain("web", hopOf(2), time.Hour+30*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		k.flows = 500
+		k.onList = func() error {
+			err := m.Open("web", time.Hour+time.Minute)
+			if again {
+				err = errors.Join(err, m.Drain("web", hopOf(2), time.Hour+20*time.Second))
+			}
+			k.story()
+			return err
+		}
+		if n, err := m.EndDrain("web"); n != 0 || err != nil {
+			t.Errorf("EndDrain: %d, %v", n, err)
+		}
+		if story := k.story(); len(story) > 0 || k.destroyed > 0 {
+			t.Errorf("story %q, %d connections ended", story, k.destroyed)
+		}
+		if until, d := m.Draining("web"); d != again || again && until != time.Hour+20*time.Second {
+			t.Errorf("draining %v until %v", d, until)
+		}
+		k.onList = nil
+		want := 0
+		if again {
+			want = 500
+		}
+		if n, err := m.EndDrain("web"); n != want || err != nil || k.destroyed != want {
+			t.Errorf("EndDrain: %d, %v; want %d", n, err, want)
+		}
+	}
+}
+
+// A Drain of the group while Steer is busy: what comes from the heir must not go where everything goes.
+func TestSteerBesideDrain(t *testing.T) {
+	m, k, g := draining(t)
+	k.onList = func() error {
+		k.onList = nil
+		return m.Drain("web", hopOf(3), time.Hour+30*time.Second)
+	}
+	if err := m.Steer("web", hopOf(2), time.Hour+time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	last := g.steered[len(g.steered)-1].hops
+	if !hasDetour(last, hopOf(3).MAC) {
+		t.Errorf("hops %v, want one for what comes from the heir", last)
+	}
+}
+
+// The addresses on loopback live for seconds only, for as long as the keeper is there.
+func TestDrainLivesWithTheKeeper(t *testing.T) {
+	m, k, _ := draining(t)
+	clock := time.Hour
+	m.now = func() time.Duration { return clock }
+	end := time.Hour + 30*time.Second
+	if err := m.Drain("web", hopOf(2), end); err != nil {
+		t.Fatal(err)
+	}
+	k.now = m.now
+	last := func() (last time.Duration) {
+		for p, until := range k.addrs {
+			if p.Index != loopbackIndex {
+				t.Errorf("%v is there", p)
+			}
+			last = max(last, until)
+		}
+		return last
+	}
+	for ; clock < end; clock += 500 * time.Millisecond {
+		m.keeper.step()
+		if idle := m.keeper.idle(); idle > refreshEvery {
+			t.Errorf("%v: the keeper sleeps %v", clock, idle)
+		}
+		if until := last(); until <= clock+time.Second && until < end || until > min(end+time.Second, clock+drainLife) {
+			t.Errorf("%v: the addresses live until %v", clock, until)
+		}
+	}
+	clock = end + time.Second
+	m.keeper.step()
+	if until := last(); until > end+time.Second {
+		t.Errorf("after the end: the addresses live until %v", until)
+	}
+}
+
+// Nodes that steer to this one are forgotten in time, also those of groups that never come here again.
+func TestHeirsExpire(t *testing.T) {
+	m, _, _ := draining(t)
+	m.heirs["db"] = []heir{{mac: hopOf(2).MAC, until: time.Hour}, {mac: hopOf(3).MAC, until: time.Hour + 1}}
+	m.heirs["old"] = []heir{{mac: hopOf(2).MAC, until: time.Hour - 1}}
+	m.hops("web", hopOf(4), time.Hour+time.Minute)
+	if _, there := m.heirs["old"]; there || len(m.heirs["db"]) != 1 {
+		t.Errorf("heirs %v", m.heirs)
+	}
+}
+
 // A drain that fails leaves the group shut.
 func TestDrainFails(t *testing.T) {
 	m, k, g := draining(t)
@@ -112,11 +210,18 @@ func TestHandoverRefusals(t *testing.T) {
 		{"no IPv6 address", "web", noIPv6, time.Hour + time.Second, ErrNextHop},
 		{"itself", "web", self, time.Hour + time.Second, ErrNextHop},
 		{"over", "web", hopOf(2), time.Hour, ErrDeadline},
-		{"another clock", "web", hopOf(2), 3 * time.Hour, ErrDeadline},
+		{"another clock", "web", hopOf(2), 4 * time.Hour, ErrDeadline},
 	} {
 		if err := m.Steer(tt.group, tt.to, tt.until); !errors.Is(err, tt.want) {
 			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
 		}
+	}
+	// As long as can be configured, and what the other end needs on top.
+	if err := m.Steer("web", hopOf(2), 2*time.Hour+10*time.Second); err != nil {
+		t.Errorf("an hour: %v", err)
+	}
+	if err := m.Drain("web", hopOf(2), 2*time.Hour+5*time.Second); err != nil {
+		t.Errorf("an hour: %v", err)
 	}
 	plain, err := newManager(Options{RunDir: t.TempDir()}, newFake(bootTime))
 	if err != nil {

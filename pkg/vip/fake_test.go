@@ -3,6 +3,7 @@ package vip
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/netip"
@@ -26,6 +27,11 @@ type fakeKernel struct {
 
 	onPut func(a netip.Addr) error // called before an address is added, without the lock
 	onSub func() error
+
+	onRemove func() error // called before an address is deleted
+	onList   func() error // called after connections were listed
+
+	flows, destroyed int // connections that there are, and that were ended
 }
 
 func newFake(now func() time.Duration) *fakeKernel {
@@ -97,6 +103,11 @@ func (k *fakeKernel) Put(index int, a netip.Addr, valid int) error {
 }
 
 func (k *fakeKernel) Remove(index int, a netip.Addr) error {
+	if k.onRemove != nil {
+		if err := k.onRemove(); err != nil {
+			return err
+		}
+	}
 	k.note("remove " + a.String())
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -132,10 +143,25 @@ func (k *fakeKernel) feed(i int) *fakeFeed {
 func (k *fakeKernel) Neighbours(int, int) ([]net.HardwareAddr, error) { return nil, nil }
 func (k *fakeKernel) Forwarding(string) bool                          { return false }
 func (k *fakeKernel) Settled(int, []netip.Addr) (bool, error)         { return true, nil }
-func (k *fakeKernel) Destroy([]flow) error                            { return nil }
 
-func (k *fakeKernel) Connections([]netip.Addr, uint32, func(flow)) error { return nil }
-func (k *fakeKernel) Close() error                                       { return nil }
+func (k *fakeKernel) Destroy(flows []flow) error {
+	k.mu.Lock()
+	k.destroyed += len(flows)
+	k.mu.Unlock()
+	return nil
+}
+
+func (k *fakeKernel) Connections(_ []netip.Addr, _ uint32, each func(flow)) error {
+	for range k.flows {
+		each(flow{})
+	}
+	if k.onList != nil {
+		return k.onList()
+	}
+	return nil
+}
+
+func (k *fakeKernel) Close() error { return nil }
 
 func (k *fakeKernel) Subscribe() (subscription, error) {
 	if k.onSub != nil {
@@ -236,7 +262,7 @@ func (g *fakeGate) note(method, group string) error {
 
 func (g *fakeGate) Open(group string, _ time.Duration) error { return g.note("open", group) }
 func (g *fakeGate) Shut(group string) error                  { return g.note("shut", group) }
-func (g *fakeGate) Close() error                             { return nil }
+func (g *fakeGate) Close(keep bool) error                    { return g.note(fmt.Sprint("close keep=", keep), "") }
 func (g *fakeGate) String() string                           { return "fake" }
 
 func (g *fakeGate) Renew(deadlines map[string]time.Duration) map[string]error {

@@ -18,8 +18,9 @@ type Gate interface {
 	// until its deadline, never longer.
 	Shut(group string) error
 	// Close gives up the gate's own resources. It opens nothing, and leaves groups that are open to
-	// their deadline: a successor may resume them.
-	Close() error
+	// their deadline: a successor may resume them. With keep, what stops the others stays in the kernel too: there
+	// are, or may be, floating addresses on this machine.
+	Close(keep bool) error
 	// String is its name for people, as in `gate = "nft"`.
 	String() string
 }
@@ -43,6 +44,12 @@ type Verifier interface {
 	Restore() error
 }
 
+// carrier is implemented by a gate that may have taken over groups from a predecessor, live without a hold here.
+type carrier interface {
+	// Carries tells whether something of the group passes the gate at this moment.
+	Carries(group string) bool
+}
+
 // AddressGate is no gate beyond the lifetimes of the addresses, which the Manager keeps anyway. With
 // Options.Lifetime = Sole they end before the lease does; that costs a ttl of at least MinSoleTTL.
 type AddressGate struct{}
@@ -57,6 +64,6 @@ func (AddressGate) Renew(map[string]time.Duration) map[string]error { return nil
 func (AddressGate) Shut(string) error { return nil }
 
 // Close does nothing.
-func (AddressGate) Close() error { return nil }
+func (AddressGate) Close(bool) error { return nil }
 
 func (AddressGate) String() string { return "address" }

@@ -59,7 +59,7 @@ func cleanUp(g *NFTGate) error {
 			return err
 		}
 	}
-	return g.Close()
+	return g.Close(false)
 }
 
 func BenchmarkGateOpenShut(b *testing.B) {

@@ -32,7 +32,7 @@ func (s *segment) gated(o GateOptions, groups ...Group) *NFTGate {
 	s.t.Helper()
 	g := s.gate(o)
 	s.must(g.SetGroups(groups, nil))
-	s.t.Cleanup(func() { _ = g.Close() })
+	s.t.Cleanup(func() { _ = g.Close(false) })
 	return g
 }
 
@@ -146,7 +146,7 @@ func TestGateOpenRenewShut(t *testing.T) {
 			}
 			wantLive(t, g, "after refusals", rest[:len(all)]...)
 		})
-		s.must(g.Close())
+		s.must(g.Close(false))
 		s.must(cleanTables())
 	}
 }
@@ -354,5 +354,5 @@ func TestGateSelfTestLeavesNothing(t *testing.T) {
 		t.Errorf("ruleset (-want +got):\n%s", diff)
 	}
 	t.Logf("this kernel: %v", g)
-	s.must(g.Close())
+	s.must(g.Close(false))
 }

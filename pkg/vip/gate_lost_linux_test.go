@@ -177,7 +177,7 @@ func TestGateShutsWhatDoesNotResume(t *testing.T) {
 		}
 	}
 	s.must(third.socket.close())
-	s.must(second.Close())
+	s.must(second.Close(false))
 }
 
 func TestGateCleanup(t *testing.T) {

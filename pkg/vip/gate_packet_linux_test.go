@@ -247,7 +247,7 @@ func TestGateLetsClientsPass(t *testing.T) {
 	s.squat("10.9.0.50/32") // the owner is the other machine
 	s.squat("fd09::50/128")
 	g := s.gated(GateOptions{}, s.web())
-	defer g.Close()
+	defer g.Close(false)
 	to := fmt.Sprintf("10.9.0.50:%d", port(serverIn(t, s.ns, "10.9.0.50:0")))
 	to6 := fmt.Sprintf("[fd09::50]:%d", port(serverIn(t, s.ns, "[fd09::50]:0")))
 	for _, a := range []string{to, to6} {

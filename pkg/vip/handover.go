@@ -140,7 +140,7 @@ func (m *Manager) group(name string) (Group, error) {
 
 // checkUntil refuses an end that is over or cannot be meant.
 func (m *Manager) checkUntil(until time.Duration) error {
-	if left := until - m.now(); left <= 0 || left > maxLeaseLeft {
+	if left := until - m.now(); left <= 0 || left > maxHandover {
 		return fmt.Errorf("%w: %v left", ErrDeadline, left)
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/vishvananda/netns"
 )
 
 // state is everything on a machine that a handover could leave behind. What counts time or packets is cut out.
@@ -78,6 +79,61 @@ func TestEndDrainLeavesNothing(t *testing.T) {
 	s.b.do(order{Op: "unsteer"})
 }
 
+// A connection on which nobody says anything hears of the end while TCP still passes, and while T still steers: T knows
+// nothing of it, and could not tell.
+func TestEndDrainTellsTheIdle(t *testing.T) {
+	s := newSite(t)
+	serve(t, s.a, webPort)
+	serve(t, s.b, webPort)
+	s.a.do(order{Op: "open"})
+	var talks []*talk
+	for _, ns := range []netns.NsHandle{s.client, s.far} {
+		for _, v6 := range []bool{false, true} {
+			k := s.talk(ns, floatingAt(v6, webPort))
+			s.wantWho(k, "a", "before the move")
+			talks = append(talks, k)
+		}
+	}
+	s.move(s.a, s.b, 3*time.Second)
+	began := time.Now()
+	<-time.After(time.Second)
+	if n := s.a.do(order{Op: "end"}).N; n != len(talks) {
+		t.Errorf("EndDrain reset %d connections, want %d", n, len(talks))
+	}
+	for _, k := range talks {
+		s.must(k.SetReadDeadline(time.Now().Add(time.Second)))
+		if _, err := k.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("read after EndDrain: %v, want %v", err, syscall.ECONNRESET)
+		}
+	}
+	t.Logf("the last reset came %v before the end of the drain", 3*time.Second-time.Since(began))
+	if out := s.b.run("nft", "list", "table", "netdev", steerTable+"web"); !strings.Contains(out, "expires") {
+		t.Errorf("no steering at the time of the reset:\n%s", out)
+	}
+}
+
+// A drain goes on beyond the lifetime of its addresses, and ends with its agent.
+func TestDrainEndsWithItsAgent(t *testing.T) {
+	s := newSite(t)
+	serve(t, s.a, webPort)
+	serve(t, s.b, webPort)
+	s.a.do(order{Op: "open"})
+	k := s.talk(s.client, floatingAt(false, webPort))
+	s.move(s.a, s.b, time.Minute)
+	<-time.After(drainLife + kernelLate + 500*time.Millisecond)
+	s.wantWho(k, "a", "after the first lifetime of the addresses")
+	s.a.stop(true)
+	began := time.Now()
+	s.eventually("the addresses gone from loopback", func() bool {
+		out := s.a.run("ip", "-o", "addr", "show", "dev", "lo")
+		return !strings.Contains(out, floating4) && !strings.Contains(out, floating6)
+	})
+	t.Logf("addresses gone %v after the agent", time.Since(began))
+	if took, most := time.Since(began), drainLife+kernelLate+100*time.Millisecond; took > most {
+		t.Errorf("addresses on loopback for %v, want %v at most", took, most)
+	}
+}
+
 // The kernel ends both sides with nobody there to do it.
 func TestHandoverEndsWithoutTheAgents(t *testing.T) {
 	s := newSite(t)
@@ -91,6 +147,7 @@ func TestHandoverEndsWithoutTheAgents(t *testing.T) {
 	s.b.do(order{Op: "steer", To: hop, For: drain})
 	s.a.do(order{Op: "drain", To: s.b.do(order{Op: "hop"}).Hop, For: drain})
 	s.b.do(order{Op: "open"})
+	s.eventually("new connections at b", func() bool { got, _ := fresh(s.client, floatingAt(false, webPort)); return got == "b" })
 	s.must(s.a.cmd.Process.Signal(syscall.SIGSTOP))
 	s.must(s.b.cmd.Process.Signal(syscall.SIGSTOP))
 	defer func() {

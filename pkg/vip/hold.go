@@ -154,10 +154,11 @@ func (h *hold) send(now func() time.Duration, w wire, frame []byte) (dropReason,
 func (h *hold) put(k kernel, role LifetimeRole, now func() time.Duration, a netip.Addr) error {
 	for range putTries {
 		before := now()
-		deadline, alive := h.until(before)
-		if !alive || h.away || !slices.Contains(h.addrs, a) {
+		if h.isClosed() || h.away || !slices.Contains(h.addrs, a) {
 			return ErrNotOpen
 		}
+		// A deadline that has passed is another matter (ErrDeadline): nobody shut the group, this machine stood still.
+		deadline, _ := h.until(before)
 		valid, err := role.seconds(deadline - before)
 		if err != nil {
 			return err

@@ -165,6 +165,9 @@ func (k *keeper) step() {
 			k.trouble(h.name, "", netip.Addr{}, fmt.Errorf("withdrawing after the deadline: %w", err))
 		}
 	}
+	if err := k.m.refreshDrains(); err != nil {
+		k.trouble("", loopback, netip.Addr{}, err)
+	}
 	if compare {
 		k.observe(down)
 		if err := k.reconcile(); err != nil {
@@ -191,6 +194,9 @@ func (k *keeper) idle() time.Duration {
 	}
 	if k.retryAt != 0 {
 		next = min(next, k.retryAt)
+	}
+	if len(k.m.draining()) > 0 {
+		next = min(next, now+refreshEvery)
 	}
 	for _, h := range k.m.holds() {
 		until, _ := h.until(now)
@@ -271,8 +277,8 @@ func (k *keeper) putBack(h *hold, iface string, a netip.Addr) {
 	h.place.Lock()
 	err := h.put(k.m.kernel, k.m.role, k.m.now, a)
 	h.place.Unlock()
-	if errors.Is(err, ErrNotOpen) {
-		return // shut, lapsed or reconfigured meanwhile: it is not lost, it is gone
+	if errors.Is(err, ErrNotOpen) || errors.Is(err, ErrDeadline) {
+		return // shut, lapsed or reconfigured meanwhile: it is not lost, it is gone. A renewal puts it back
 	}
 	if err != nil {
 		k.trouble(h.name, iface, a, err)

@@ -27,6 +27,9 @@ func (m *Manager) Open(group string, deadline time.Duration) error {
 	}
 	if errors.Is(err, ErrNotOpen) || errors.Is(err, ErrGateExpired) { // never opened, or just lapsed
 		err = m.open(g, deadline)
+		if errors.Is(err, ErrGateLost) && m.clear(group, nil) == nil && m.mend() == nil {
+			err = m.open(g, deadline)
+		}
 	}
 	if err != nil {
 		err = fmt.Errorf("vip: opening group %s: %w", group, err)

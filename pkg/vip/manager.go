@@ -15,7 +15,7 @@ import (
 // Manager keeps the addresses of the open groups on this machine's interfaces, and nothing of the others.
 //
 // Open, Renew, Shut, Drain, Reconfigure and Close are called from one goroutine, the owner of the leases. Reannounce,
-// Defend, Probe and Holding may come from any. Run works beside them and must be running for renewals
+// Defend, Probe, Holding, EndDrain, Steer and Unsteer may come from any. Run works beside them and must be running for renewals
 // to reach the kernel.
 type Manager struct {
 	kernel kernel
@@ -35,7 +35,8 @@ type Manager struct {
 	turn sync.Mutex
 
 	// gating is held while a group's gate is opened for a hold that may be ending at this moment, and while it
-	// is shut: whatever comes second wins, and that is never the opening. Innermost lock of all.
+	// is shut: whatever comes second wins, and that is never the opening. It is taken after turn and a hold's place;
+	// within it a hold's mu and the gate's own lock are taken, nothing else.
 	gating sync.Mutex
 
 	// mu guards the maps below. It is never held over a system call or a callback.
@@ -58,7 +59,7 @@ type Manager struct {
 func New(o Options) (_ *Manager, err error) {
 	defer func() {
 		if err != nil && o.Gate != nil {
-			_ = o.Gate.Close()
+			_ = o.Gate.Close(true) // addresses of a predecessor may be there still
 		}
 	}()
 	if err := CheckCapabilities(); err != nil {
@@ -260,23 +261,3 @@ func (m *Manager) Defend(group string) {
 
 // Gate is the name of the gate in force, for people.
 func (m *Manager) Gate() string { return m.gate.String() }
-
-// Close gives up the gate's and the manager's own resources. The addresses of open groups stay for a restart that
-// resumes them, and so does the gate in the kernel. Those whose lease has run out since Run returned are
-// withdrawn here: nobody else does it any more, and with no group open the gate takes its rules away, behind which
-// they would answer again. Call it after Run has returned.
-func (m *Manager) Close() error {
-	lapsed := m.lapseAll()
-	closed := m.gate.Close()
-	// Once more for one that ran out between the two.
-	return errors.Join(lapsed, closed, m.lapseAll(), m.kernel.Close())
-}
-
-// lapseAll withdraws every hold whose deadline has passed.
-func (m *Manager) lapseAll() error {
-	var errs []error
-	for _, h := range m.holds() {
-		errs = append(errs, m.lapse(h))
-	}
-	return errors.Join(errs...)
-}

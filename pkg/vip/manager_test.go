@@ -270,8 +270,8 @@ func TestStallWhileAdding(t *testing.T) {
 			return nil
 		}
 		err := b.Open("web", b.in(time.Second))
-		if !errors.Is(err, ErrNotOpen) && !errors.Is(err, ErrStalled) {
-			t.Errorf("Open: %v", err)
+		if !errors.Is(err, ErrDeadline) || errors.Is(err, ErrNotOpen) {
+			t.Errorf("Open: %v, want %v: nobody shut it", err, ErrDeadline)
 		}
 		b.wantStory("stalled Open", "gate open web", "put 10.9.0.50", "remove 10.9.0.50", "gate shut web")
 	})
@@ -294,7 +294,7 @@ func TestCloseWithdrawsWhatRanOutBehindRun(t *testing.T) {
 		b.k.story()
 		b.offset.Store(int64(2 * time.Second))
 		b.must(m.Close())
-		b.wantStory("Close", "remove 10.9.0.50", "remove fd09::50")
+		b.wantStory("Close", "remove 10.9.0.50", "remove fd09::50", "gate close keep=true ")
 		b.wantEvents("of Close", "lapsed")
 	})
 }

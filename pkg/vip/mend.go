@@ -141,7 +141,8 @@ func (m *Manager) bringBack(h *hold) error {
 	h.place.Lock()
 	h.away = false
 	h.place.Unlock()
-	if a, err := m.fill(h); err != nil && !errors.Is(err, ErrNotOpen) && !errors.Is(err, ErrNoInterface) {
+	a, err := m.fill(h)
+	if err != nil && !errors.Is(err, ErrNotOpen) && !errors.Is(err, ErrDeadline) && !errors.Is(err, ErrNoInterface) {
 		return fmt.Errorf("vip: group %s: adding %v: %w", h.name, a, err)
 	}
 	m.announcer.start(h)

@@ -34,6 +34,9 @@ func (g *brittleGate) Open(group string, deadline time.Duration) error {
 	if g.onOpen != nil {
 		g.onOpen()
 	}
+	if !g.stands {
+		return ErrGateLost
+	}
 	return g.fakeGate.Open(group, deadline)
 }
 
@@ -75,6 +78,19 @@ func TestMendInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantStory(t, k, "gate verify ", "gate verify ", "remove 10.0.0.50", "gate restore ", "gate open web", "put 10.0.0.50")
+	if diff := cmp.Diff([]EventKind{GateLost, GateRestored}, *events); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+// An Open that finds the gate gone makes it anew, and what was open comes back too.
+func TestOpenMends(t *testing.T) {
+	m, g, k, events := brittle(t)
+	g.stands = false
+	if err := m.Open("db", time.Hour+time.Second); err != nil {
+		t.Fatal(err)
+	}
+	wantStory(t, k, "gate verify ", "gate verify ", "remove 10.0.0.50", "gate restore ", "gate open web", "put 10.0.0.50", "gate open db", "put 10.0.0.60")
 	if diff := cmp.Diff([]EventKind{GateLost, GateRestored}, *events); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}

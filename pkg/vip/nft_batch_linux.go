@@ -90,6 +90,19 @@ type batch struct {
 	about  []about
 	stamps []stamp
 	err    error
+	// uses counts the rules of each chain and the jumps to it from elements, as the kernel does.
+	uses map[family]map[string]uint32
+}
+
+// use counts n more things that belong to a chain.
+func (b *batch) use(f family, chain string, n uint32) {
+	if b.uses == nil {
+		b.uses = make(map[family]map[string]uint32)
+	}
+	if b.uses[f] == nil {
+		b.uses[f] = make(map[string]uint32)
+	}
+	b.uses[f][chain] += n
 }
 
 // about says what a message does, for errors.
@@ -201,6 +214,9 @@ func (b *batch) elements(f family, kind, flags uint16, of about, elements []nftE
 		a.string(unix.NFTA_SET_ELEM_LIST_SET, of.name)
 		list := a.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 		for _, e := range elements {
+			if e.jump != "" {
+				b.use(f, e.jump, 1)
+			}
 			b.element(a, e)
 		}
 		a.end(list)
@@ -238,6 +254,7 @@ func (b *batch) element(a *attrs, e nftElement) {
 }
 
 func (b *batch) addChain(f family, c nftChain) {
+	b.use(f, c.name, 0)
 	b.add(f, unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, about{f, "chain", c.name}, func(a *attrs) {
 		a.string(unix.NFTA_CHAIN_TABLE, b.table)
 		a.string(unix.NFTA_CHAIN_NAME, c.name)
@@ -260,6 +277,7 @@ func (b *batch) addChain(f family, c nftChain) {
 }
 
 func (b *batch) addRule(f family, chain, comment string, exprs ...expr.Any) {
+	b.use(f, chain, 1)
 	b.add(f, unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, about{f, "rule of", chain + " (" + comment + ")"}, func(a *attrs) {
 		a.string(unix.NFTA_RULE_TABLE, b.table)
 		a.string(unix.NFTA_RULE_CHAIN, chain)

@@ -55,7 +55,17 @@ func (g *NFTGate) tryRebuild(groups []Group, keep func(group string) bool) (err 
 			return err
 		}
 		if err = g.replace(next, have, stay); err == nil {
-			break
+			// Read after the transaction: what others did in between must not become what is wanted.
+			g.builds++
+			if g.want, err = takeSnapshot(g.socket, g.table); err != nil {
+				return err // and the next Verify finds a difference
+			}
+			if err = next.missing(g.want); err == nil {
+				return nil
+			}
+			g.log.Warn("gate: changed by others while it was built", "error", err)
+			g.lost = g.lost || errors.Is(err, ErrGateLost)
+			continue
 		}
 		if errors.Is(err, ErrGateLost) { // nothing there that could hold a token
 			g.lost = true
@@ -66,11 +76,6 @@ func (g *NFTGate) tryRebuild(groups []Group, keep func(group string) bool) (err 
 		}
 		// A table, an interface or a live element went in between.
 	}
-	if err != nil {
-		return err
-	}
-	g.want, err = takeSnapshot(g.socket, g.table)
-	g.builds++
 	return err
 }
 
@@ -152,7 +157,7 @@ func (g *NFTGate) replace(next layout, have []family, stay map[string]carried) e
 		return nil
 	}
 	replaced := false
-	return g.guarded(func(b *batch) {
+	err := g.guarded(guardedBatch{undo: slices.Sorted(maps.Keys(stay)), fill: func(b *batch) {
 		if !replaced {
 			fill(b)
 			return
@@ -160,5 +165,11 @@ func (g *NFTGate) replace(next layout, have []family, stay map[string]carried) e
 		for _, name := range slices.Sorted(maps.Keys(stay)) { // the kernel was slow: set the timeouts right
 			g.speak(b, stay[name].member, true, stay[name].until)
 		}
-	}, func() { replaced = true; done() })
+	}, done: func() { replaced = true; done() }})
+	if errors.Is(err, ErrGateExpired) {
+		// The tables stand, with these groups shut. Whoever renews one hears that it is not open.
+		g.log.Warn("gate: shut while it was built anew", "error", err)
+		return nil
+	}
+	return err
 }

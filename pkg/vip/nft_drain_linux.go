@@ -57,7 +57,7 @@ func (g *NFTGate) Drain(group string, asks map[netip.Addr]netip.Addr, until time
 	}
 	now := g.now()
 	left := (until - now).Truncate(time.Millisecond)
-	if left <= 0 || left > maxLeaseLeft {
+	if left <= 0 || left > maxHandover {
 		return fmt.Errorf("%w: %v left", ErrDeadline, left)
 	}
 	b := &batch{table: g.table}

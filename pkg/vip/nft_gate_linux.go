@@ -124,7 +124,11 @@ func (g *NFTGate) Open(group string, deadline time.Duration) error {
 	}
 	for range gateTries {
 		_, renew := g.live[group]
-		err := g.guarded(func(b *batch) { g.speak(b, m, renew, deadline) }, func() { renew, g.live[group] = true, deadline })
+		err := g.guarded(guardedBatch{
+			fill: func(b *batch) { g.speak(b, m, renew, deadline) },
+			done: func() { renew, g.live[group] = true, deadline },
+			undo: []string{group},
+		})
 		switch {
 		case err == nil:
 			return nil
@@ -169,54 +173,6 @@ func (g *NFTGate) elements(m member, f family) []nftElement {
 	return out
 }
 
-// guarded carries out a transaction whose timeouts were computed from the clock, so that it fails when this
-// process stalled in between: a token of a few milliseconds is added first, then the clock is read, then
-// the token is deleted in the same transaction as the rest. A token that ran out is not there, and the kernel
-// refuses everything. It is then tried again with a new look at the clock; ErrStalled after gateTries. fill makes the
-// transaction, before all that; done is called for each one that was carried out.
-func (g *NFTGate) guarded(fill func(b *batch), done func()) error {
-	if g.lost {
-		return ErrGateLost
-	}
-	for range gateTries {
-		g.token++
-		token := []nftElement{{key: nativeUint32(g.token)}}
-		second := &batch{table: g.table}
-		second.delElements(familyINet, tokens, token)
-		fill(second)
-		token[0].timeout = g.timing.token
-		first := &batch{table: g.table}
-		first.addElements(familyINet, tokens, 0, token)
-		if err := g.socket.commit(first); err != nil {
-			if errors.Is(err, unix.ENOENT) { // no such table
-				g.lost = true
-			}
-			return g.explain(err)
-		}
-		read := g.now()
-		if err := second.stampAll(read, g.timing); err != nil {
-			return err
-		}
-		if g.stall != nil {
-			g.stall()
-		}
-		err := g.socket.commit(second)
-		r := new(refusal)
-		switch {
-		case err == nil:
-			done()
-			// The kernel itself may have stood still between looking at the token and counting the
-			// timeout (a virtual machine that was stopped there). Then it is done again.
-			if g.now()-read <= g.timing.token {
-				return nil
-			}
-		case !errors.As(err, &r) || !errors.Is(r.at[0], unix.ENOENT):
-			return err
-		}
-	}
-	return ErrStalled
-}
-
 // Shut makes the group silent at once. One transaction, whether it is live or not: adding what is there is
 // nothing, and then it is there to be deleted.
 func (g *NFTGate) Shut(group string) error {
@@ -251,15 +207,23 @@ func (g *NFTGate) silence(b *batch, m member) {
 	}
 }
 
-// Close removes the tables, unless a group is live: then they stay for whoever resumes it, and end it by
-// themselves otherwise.
-func (g *NFTGate) Close() error {
+// Carries tells whether the group is live or draining, as far as is known.
+func (g *NFTGate) Carries(group string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	now := g.now()
+	return !g.lost && (now < g.live[group] || now < g.draining[group])
+}
+
+// Close removes the tables, unless they are to be kept or a group is live: then they stay for whoever resumes it,
+// and end it by themselves otherwise.
+func (g *NFTGate) Close(keep bool) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var errs []error
 	now := g.now()
 	alive := func(until time.Duration) bool { return now < until }
-	busy := slices.ContainsFunc(slices.Collect(maps.Values(g.live)), alive) ||
+	busy := keep || slices.ContainsFunc(slices.Collect(maps.Values(g.live)), alive) ||
 		slices.ContainsFunc(slices.Collect(maps.Values(g.draining)), alive)
 	if g.built && !busy {
 		if err := removeTables(g.socket, g.table); err != nil {

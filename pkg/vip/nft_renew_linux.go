@@ -70,7 +70,7 @@ func (r *groupRefusal) Unwrap() error { return r.error }
 func (g *NFTGate) renewAll(deadlines map[string]time.Duration, todo map[string]member) error {
 	var of []string // group of each message
 	names := slices.Sorted(maps.Keys(todo))
-	err := g.guarded(func(b *batch) {
+	err := g.guarded(guardedBatch{undo: names, fill: func(b *batch) {
 		of = of[:0]
 		of = append(of, "") // the token
 		for _, name := range names {
@@ -79,11 +79,11 @@ func (g *NFTGate) renewAll(deadlines map[string]time.Duration, todo map[string]m
 				of = append(of, name)
 			}
 		}
-	}, func() {
+	}, done: func() {
 		for name := range todo {
 			g.live[name] = deadlines[name]
 		}
-	})
+	}})
 	r := new(refusal)
 	if !errors.As(err, &r) {
 		return err

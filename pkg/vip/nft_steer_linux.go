@@ -24,8 +24,8 @@ const (
 	beforeOthers = -500
 	// maxFlows bounds the connections that packets may add; at some 150 bytes each 40 MB at the worst.
 	maxFlows = 1 << 18
-	// flowTimeout is longer than any steering (maxLeaseLeft), also one that is prolonged.
-	flowTimeout = 2 * time.Hour
+	// flowTimeout is longer than any steering, also one that is prolonged.
+	flowTimeout = 2 * maxHandover
 	// maxFragments and fragmentTimeout are for the identifications of packets in fragments: a sender needs
 	// microseconds to send all of one.
 	maxFragments    = 4096
@@ -61,10 +61,14 @@ type steering struct {
 	ifindex int
 	hops    []hop
 	until   time.Duration
+	// prolongs: this process steers the group already, so what stands in its table is of now.
+	prolongs bool
 }
 
-// Learn makes the group's table if there is none, and notes which connections begin at this machine from now on.
-// Nothing is steered yet. (If the connections that exist were listed first, one could begin in between.)
+// Learn makes the group's table, and notes which connections begin at this machine from now on. Nothing is steered
+// yet. (If the connections that exist were listed first, one could begin in between.) A table that is there already is
+// kept where the steering goes on; what it knows of an earlier one is of no use: a port that was of a connection of
+// this machine then is perhaps of another machine's now.
 func (g *NFTGate) Learn(s steering) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -73,10 +77,18 @@ func (g *NFTGate) Learn(s steering) error {
 	if err != nil {
 		return err
 	}
-	if slices.Contains(have, familyNetdev) {
-		return nil
-	}
 	b := &batch{table: table}
+	if slices.Contains(have, familyNetdev) {
+		whole, err := g.hooked(table)
+		if err != nil {
+			return err
+		}
+		if whole && s.prolongs {
+			g.steerUntil(b, s)
+			return steerError(g.socket.commit(b))
+		}
+		b.delTable(familyNetdev)
+	}
 	b.addTable(familyNetdev, g.flags, "hbagent: connections to group "+s.group.Name+" that another machine finishes")
 	for i := range maxDetours {
 		b.addSet(familyNetdev, nftSet{name: hopName(i), key: nftables.TypeEtherType, bigKey: true, timed: true,
@@ -117,17 +129,38 @@ func (g *NFTGate) Learn(s steering) error {
 				join(l.isTCPKind(tcpSYN), l.loadSrc(), exprs(among(l.steered())), l.outgoing(), exprs(remember(l.flows())))...)
 		}
 	}
-	now := g.now()
-	for i, l := range []ipLayout{layout4, layout6} {
-		var elements []nftElement
-		for _, a := range s.group.addrs() {
-			if a.Is4() == (i == 0) {
-				elements = append(elements, nftElement{key: a.AsSlice(), timeout: (s.until - now).Truncate(time.Millisecond)})
-			}
-		}
-		b.addElements(familyNetdev, l.steered(), 0, elements)
-	}
+	g.steerUntil(b, s)
 	return steerError(g.socket.commit(b))
+}
+
+// hooked tells whether the table's chains on the interface are there: they go with it when it is made anew.
+func (g *NFTGate) hooked(table string) (bool, error) {
+	have, err := takeSnapshot(g.socket, table)
+	if err != nil {
+		return false, err
+	}
+	for _, chain := range []string{ingress, egress} {
+		if _, has := have[familyNetdev][chainPart+chain]; !has && (chain == ingress || g.layout.egress) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// steerUntil sets how long the addresses of the group are looked at.
+func (g *NFTGate) steerUntil(b *batch, s steering) {
+	now := g.now()
+	for _, a := range s.group.addrs() {
+		e := []nftElement{{key: a.AsSlice()}}
+		set := steered4
+		if a.Is6() {
+			set = steered6
+		}
+		b.addElements(familyNetdev, set, 0, e)
+		b.delElements(familyNetdev, set, e)
+		e[0].timeout = (s.until - now).Truncate(time.Millisecond)
+		b.addElements(familyNetdev, set, 0, e)
+	}
 }
 
 func (l ipLayout) steered() string {
@@ -242,17 +275,7 @@ func (g *NFTGate) Steer(s steering) error {
 			}
 		}
 	}
-	for _, a := range s.group.addrs() { // their end moves too
-		e := []nftElement{{key: a.AsSlice()}}
-		set := steered4
-		if a.Is6() {
-			set = steered6
-		}
-		b.addElements(familyNetdev, set, 0, e)
-		b.delElements(familyNetdev, set, e)
-		e[0].timeout = (s.until - now).Truncate(time.Millisecond)
-		b.addElements(familyNetdev, set, 0, e)
-	}
+	g.steerUntil(b, s) // their end moves too
 	return steerError(g.socket.commit(b))
 }
 

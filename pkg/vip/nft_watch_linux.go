@@ -66,7 +66,7 @@ func (g *NFTGate) Verify() (stands bool, err error) {
 	if g.lost || g.builds != builds {
 		return !g.lost, nil // what was read is of another time
 	}
-	if have[familyINet] != g.want[familyINet] || have[familyARP] != g.want[familyARP] {
+	if !have.same(familyINet, g.want) || !have.same(familyARP, g.want) {
 		g.lost = true
 		return false, nil
 	}
@@ -74,7 +74,7 @@ func (g *NFTGate) Verify() (stands bool, err error) {
 		return true, nil
 	}
 	now := layoutOf(g.layout.features, g.groups(), interfaceExists)
-	if have[familyNetdev] == g.want[familyNetdev] && len(now.interfaces) == len(g.layout.interfaces) {
+	if have.same(familyNetdev, g.want) && len(now.interfaces) == len(g.layout.interfaces) {
 		return true, nil
 	}
 	g.log.Info("gate: chains for what leaves the interfaces made anew", "interfaces", now.interfaces)

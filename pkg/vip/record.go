@@ -82,6 +82,13 @@ func (r *record) setAside() error {
 	return nil
 }
 
+// empty: nothing in the kernel is ours.
+func (r *record) empty() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.entries) == 0
+}
+
 // of are the entries of one group.
 func (r *record) of(group string) []entry {
 	r.mu.Lock()

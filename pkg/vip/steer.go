@@ -1,6 +1,7 @@
 package vip
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -24,7 +25,8 @@ const (
 // node that this one drained to (see Drain) have seen the nodes behind it, and go on to the earlier hop, or stay.
 // So a group may come back, and chains of moves end everywhere (docs/handover.md).
 //
-// Any goroutine, one at a time for a group: with thousands of own connections it takes a while (10 µs each).
+// With thousands of own connections it takes a while (10 µs each). It may be called from any goroutine, one at a time for
+// a group, also beside Open, Shut and Drain of the same group.
 func (m *Manager) Steer(group string, to NextHop, until time.Duration) error {
 	if err := m.steer(group, to, until); err != nil {
 		return fmt.Errorf("vip: steering group %s: %w", group, err)
@@ -55,6 +57,7 @@ func (m *Manager) steer(group string, to NextHop, until time.Duration) error {
 		return fmt.Errorf("%w: %v is this machine", ErrNextHop, to.MAC)
 	}
 	s := steeringOf(g, l.Index, m.hops(group, to, until))
+	s.prolongs = m.steersNow(group)
 	if err := gate.Learn(s); err != nil {
 		return err
 	}
@@ -67,6 +70,13 @@ func (m *Manager) steer(group string, to NextHop, until time.Duration) error {
 			return err
 		}
 	}
+	// A Drain at the same time may have changed where packets go: look again, in turn with it.
+	m.turn.Lock()
+	defer m.turn.Unlock()
+	if now, err := m.group(group); err != nil || now.Interface != g.Interface || !slices.Equal(now.addrs(), g.addrs()) {
+		return errors.Join(err, fmt.Errorf("%w: the group was reconfigured meanwhile", ErrNoHandover))
+	}
+	s = steeringOf(g, l.Index, m.hops(group, to, until))
 	if err := gate.Steer(s); err != nil {
 		return err
 	}
@@ -75,6 +85,14 @@ func (m *Manager) steer(group string, to NextHop, until time.Duration) error {
 	m.mu.Unlock()
 	m.log.Debug("steering", "group", group, "to", to.MAC, "own", len(own), "hops", len(s.hops))
 	return nil
+}
+
+// steersNow tells whether anything of the group may be on its way to another machine now.
+func (m *Manager) steersNow(group string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := m.now()
+	return slices.ContainsFunc(m.steers[group], func(h hop) bool { return h.until > now })
 }
 
 func steeringOf(g Group, ifindex int, hops []hop) steering {
@@ -100,6 +118,7 @@ func (m *Manager) hops(group string, to NextHop, until time.Duration) []hop {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := m.now()
+	m.expireHeirs(now)
 	var detours []hop
 	var before hop // the hop of those that have none of their own
 	for _, h := range m.steers[group] {
@@ -141,9 +160,8 @@ func hasDetour(hops []hop, mac net.HardwareAddr) bool {
 func (m *Manager) inherit(group string, to NextHop, until time.Duration) []hop {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	heirs := slices.DeleteFunc(m.heirs[group], func(e heir) bool {
-		return e.until <= m.now() || string(e.mac) == string(to.MAC)
-	})
+	m.expireHeirs(m.now())
+	heirs := slices.DeleteFunc(m.heirs[group], func(e heir) bool { return string(e.mac) == string(to.MAC) })
 	m.heirs[group] = append(heirs, heir{mac: to.MAC, until: until + heirSlack})
 	hops := m.steers[group]
 	if !hasDetour(hops, to.MAC) || string(hops[len(hops)-1].to.MAC) == string(to.MAC) {
@@ -154,9 +172,22 @@ func (m *Manager) inherit(group string, to NextHop, until time.Duration) []hop {
 	return hops
 }
 
+// expireHeirs forgets the nodes that steer to this one no more, of all groups: a group may never be drained again. The
+// caller holds mu.
+func (m *Manager) expireHeirs(now time.Duration) {
+	for group, heirs := range m.heirs {
+		heirs = slices.DeleteFunc(heirs, func(e heir) bool { return e.until <= now })
+		if m.heirs[group] = heirs; len(heirs) == 0 {
+			delete(m.heirs, group)
+		}
+	}
+}
+
 // Unsteer ends all steering of the group on this machine. Packets of other machines' connections are then answered
 // with a reset. It is nothing for a group that is not steered.
 func (m *Manager) Unsteer(group string) error {
+	m.turn.Lock()
+	defer m.turn.Unlock()
 	m.mu.Lock()
 	delete(m.steers, group)
 	m.mu.Unlock()

@@ -15,6 +15,8 @@ const (
 	maxAddresses = 4096
 	// maxLeaseLeft refuses a deadline that can only come from another clock (the longest ttl is 30 s).
 	maxLeaseLeft = time.Hour
+	// maxHandover is the same for drains and steerings, which are asked for with up to an hour, and some seconds on top.
+	maxHandover = 2 * time.Hour
 )
 
 // Errors that callers act on. They are wrapped with the group, the address and what to do.
