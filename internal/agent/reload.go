@@ -70,8 +70,10 @@ func (a *agent) reload(ctx context.Context, force bool) (res control.ReloadResul
 	if load && listOf(old).equal(listOf(cfg)) { // else it is among the differences of the files
 		res.Changed = append(res.Changed, fmt.Sprintf("lease: the list of voters that waited is loaded: %v, generation %d", step, cfg.Lease.Generation))
 	}
-	if err := a.putInForce(ctx, cfg, load, func() error { return a.apply(cfg, load) }); err != nil {
-		return res, err
+	if load || !diff.Empty() {
+		if err := a.putInForce(ctx, cfg, load, func() error { return a.apply(cfg, load) }); err != nil {
+			return res, err
+		}
 	}
 	return res, a.loop.do(ctx, func() {
 		if a.loop.waits() {

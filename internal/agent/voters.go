@@ -69,7 +69,7 @@ func (l *loop) begins(state machineState) {
 	l.lateWitness = l.cfg.Lease.Witness.IsValid() && !witnessed(l.cfg, l.voters)
 	if why := l.voterWarning(); why != "" {
 		l.log.Warn(why)
-		l.history.add(control.Event{Kind: kindConfig, Reason: "the list of voters waits", Detail: why})
+		l.history.add(control.Event{Kind: kindConfig, Reason: why})
 	}
 }
 

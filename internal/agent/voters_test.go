@@ -81,16 +81,25 @@ func TestRestartWithAnotherList(t *testing.T) {
 		web1 = web1.again(t, textOf(t, "2", "10.0.0.13"))
 		w.wait(5 * testTTL)
 		web1.votesBy(t, 1, 3)
-		diff(t, "warning", web1.warning(t),
-			"the new list of voters (generation 2) waits: db1 has not reported generation 1 yet; `hbagent reload --force` loads it at once, for a node that is gone for good")
-		diff(t, "config events", web1.events(kindConfig), []string{">: the list of voters waits"})
+		waits := "the new list of voters (generation 2) waits: db1 has not reported generation 1 yet; `hbagent reload --force` loads it at once, for a node that is gone for good"
+		diff(t, "warning", web1.warning(t), waits)
+		// Told once, at the start, when web2 had not reported either.
+		diff(t, "config events", web1.events(kindConfig), []string{">: " + strings.Replace(waits, "db1 has", "web2, db1 have", 1)})
+		res, err := web1.reload(t, textOf(t, "2", "10.0.0.13"), false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		diff(t, "a reload of the same file", []int{len(res.Changed), len(web1.events(kindConfig))}, []int{0, 1})
+		if !slices.Contains(res.Warnings, waits) {
+			t.Errorf("the reload does not say what it waits for: %q", res.Warnings)
+		}
 		w.owned("web1") // the lease was resumed, and goes on
 
 		// Once more: it does not jump, and does not go one further.
 		web1 = web1.again(t, textOf(t, "2", "10.0.0.13"))
 		w.wait(5 * testTTL)
 		web1.votesBy(t, 1, 3)
-		_, _, err := begin(web1.agent.opts, parse(t, textOf(t, "3", "10.0.0.13", "10.0.0.12")), noon)
+		_, _, err = begin(web1.agent.opts, parse(t, textOf(t, "3", "10.0.0.13", "10.0.0.12")), noon)
 		if err == nil || !strings.Contains(err.Error(), "not one step") {
 			t.Errorf("two steps by restart: %v", err)
 		}
