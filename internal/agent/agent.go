@@ -101,15 +101,8 @@ func start(o Options) (_ *agent, err error) {
 	if err != nil {
 		log.Warn("the lease record cannot be read: this node's vote waits for one ttl", "error", err)
 	}
-	last, err := readState(o.StateDir)
-	if err != nil {
-		return nil, err
-	}
-	if err := last.checkVoters(cfg); err != nil && !o.NewVoters {
-		return nil, err
-	}
-	a.state = last.next(cfg, time.Now())
-	if err := a.state.write(o.StateDir); err != nil {
+	var last machineState
+	if a.state, last, err = begin(o, cfg, time.Now()); err != nil {
 		return nil, err
 	}
 	if a.history, err = openHistory(filepath.Join(o.StateDir, historyName), node, log); err != nil {
@@ -121,6 +114,7 @@ func start(o Options) (_ *agent, err error) {
 	if a.loop.maintenance, err = a.loop.maintenanceStore.read(); err != nil {
 		return nil, err
 	}
+	a.loop.begins(a.state)
 	if a.loop.runIDValue, err = identity(record, cfg, node); err != nil {
 		return nil, err
 	}
@@ -213,6 +207,7 @@ func (a *agent) run(ctx context.Context) error {
 	g.Go(func() error { return a.control.Run(tasks) })
 	g.Go(func() error { return a.prober.Run(tasks) })
 	g.Go(func() error { return a.forwardEvents(tasks) })
+	g.Go(func() error { return a.awaitVoters(tasks) })
 
 	tell(daemon.SdNotifyReady + "\nSTATUS=running")
 	keep := a.serveSignals(ctx, tasks, signals)

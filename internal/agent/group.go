@@ -210,7 +210,7 @@ func (l *loop) moveAway(name string, g *groupRun, d Decision) {
 // answers. One that has started anew has not told its state yet. Handing a group to
 // either would cost a ttl.
 func (l *loop) silent(node string, p *peerRun) bool {
-	if n, ok := l.cfg.Node(node); !ok || !n.Voter {
+	if !l.voters.has(node) {
 		return false // it is asked nothing
 	}
 	at, run, ok := l.machine.Heard(node)

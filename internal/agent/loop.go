@@ -80,7 +80,10 @@ type loop struct {
 	boot       func() time.Duration // CLOCK_BOOTTIME
 	dropped    atomic.Uint64        // lease messages that found the queue full
 
-	cfg *config.Config
+	cfg         *config.Config
+	voters      voterList     // in force; that of cfg may wait
+	lateWitness bool          // cfg's witness waits for a restart
+	caughtUp    chan struct{} // to awaitVoters: the list of cfg need not wait any more
 
 	machine          *lease.Machine
 	addrs            addresses
@@ -127,6 +130,7 @@ func newLoop(log *slog.Logger, cfg *config.Config, node string) *loop {
 		leaseIn: make(chan []byte, leaseQueue), work: make(chan func(), workQueue), ended: make(chan struct{}),
 		groups: make(map[string]*groupRun), checks: make(map[string]checks.State),
 		peers: make(map[string]*peerRun), linkDown: make(map[string]bool), dirty: true,
+		voters: listOf(cfg), caughtUp: make(chan struct{}, 1),
 	}
 	for _, n := range cfg.Nodes {
 		if n.Name != node {
@@ -243,6 +247,7 @@ func (l *loop) run(ctx context.Context) (err error) {
 			l.lookAtClock()
 			l.dirty = true
 			l.machine.Check()
+			l.lookAtVoters()
 			if n := l.dropped.Swap(0); n > 0 {
 				l.log.Warn("lease messages came faster than they could be read", "dropped", n)
 			}

@@ -64,12 +64,11 @@ func (l *loop) ownerOf(name string, g *groupRun) (string, uint64) {
 			best, epoch = n, s.Epoch
 		}
 	}
-	self, _ := l.cfg.Node(l.node)
 	v, _ := l.machine.Group(l.now().Boot, name)
 	switch {
 	case best == "":
 		return "", 0
-	case v.Holder == best || v.Holder == "" && !self.Voter:
+	case v.Holder == best || v.Holder == "" && !l.voters.has(l.node):
 		return best, epoch
 	case v.Holder == "" && l.machine.Quarantine(l.now().Boot) > 0:
 		return best, epoch // this node's voter has no memory yet
@@ -82,7 +81,7 @@ func (l *loop) ownerOf(name string, g *groupRun) (string, uint64) {
 // anti-entropy of the cluster.
 func (l *loop) publish() {
 	s := cluster.NodeState{
-		RunID: l.runID(), Version: l.version, ConfigHash: l.cfg.Hash, Generation: l.cfg.Lease.Generation,
+		RunID: l.runID(), Version: l.version, ConfigHash: l.cfg.Hash, Generation: l.voters.generation,
 		TTL: l.ttl, Started: l.started, Maintenance: l.maintenance,
 	}
 	for _, c := range l.cfg.ChecksFor(l.node) {
@@ -147,6 +146,7 @@ func (l *loop) peerState(s cluster.NodeState) {
 	}
 	p.state, p.known, p.fit = s, true, fit
 	l.dirty = true
+	l.lookAtVoters()
 }
 
 func (l *loop) peerAlive(node string, alive bool, reason string) {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -26,7 +27,8 @@ func (a *agent) reload(ctx context.Context, force bool) (res control.ReloadResul
 		return res, control.Errorf(control.CodeInvalid, "%v", err)
 	}
 	var old *config.Config
-	if err := a.loop.do(ctx, func() { old = a.loop.cfg }); err != nil {
+	var waits bool
+	if err := a.loop.do(ctx, func() { old, waits = a.loop.cfg, a.loop.waits() }); err != nil {
 		return res, err
 	}
 	diff := config.Diff(old, cfg)
@@ -52,37 +54,49 @@ func (a *agent) reload(ctx context.Context, force bool) (res control.ReloadResul
 			return res, control.Errorf(control.CodeInvalid, "nothing has changed: %v", err)
 		}
 	}
-	if diff.Empty() {
+	if diff.Empty() && !waits {
 		return res, nil
 	}
+	var load bool
 	var problem error
-	err = a.loop.do(ctx, func() { problem = a.apply(cfg, diff, force) })
+	var step config.VoterChange
+	err = a.loop.do(ctx, func() {
+		step = a.loop.voters.to(listOf(cfg))
+		load, problem = a.loop.mayLoad(cfg, force)
+	})
 	if err = errors.Join(err, problem); err != nil {
 		return res, err
 	}
-	a.state.Voters, a.state.Generation = cfg.Voters(), cfg.Lease.Generation
-	return res, a.state.write(a.opts.StateDir)
+	if load && listOf(old).equal(listOf(cfg)) { // else it is among the differences of the files
+		res.Changed = append(res.Changed, fmt.Sprintf("lease: the list of voters that waited is loaded: %v, generation %d", step, cfg.Lease.Generation))
+	}
+	if load || !diff.Empty() {
+		if err := a.putInForce(ctx, cfg, load, func() error { return a.apply(cfg, load) }); err != nil {
+			return res, err
+		}
+	}
+	return res, a.loop.do(ctx, func() {
+		if a.loop.waits() {
+			res.Warnings = append(res.Warnings, a.loop.voterWarning())
+		}
+	})
 }
 
-// apply puts a config into force. It runs in the loop. What may fail comes
+// apply puts a config into force, with its list of voters or without. It runs in the loop. What may fail comes
 // first, so that an error leaves the old config in force.
-func (a *agent) apply(cfg *config.Config, diff config.Changes, force bool) error {
+func (a *agent) apply(cfg *config.Config, load bool) error {
 	l := a.loop
-	if err := l.voterChange(diff.Voters, force); err != nil {
-		return err
-	}
 	if err := l.addrs.Reconfigure(vipGroups(cfg, l.node)); err != nil {
 		return errors.Join(control.Errorf(control.CodeInvalid, "nothing has changed: %v", err), l.addrs.Reconfigure(vipGroups(l.cfg, l.node)))
 	}
 	if err := a.runner.Replace(checkSpecs(cfg, l.node)); err != nil {
 		return errors.Join(control.Errorf(control.CodeInvalid, "nothing has changed: %v", err), l.addrs.Reconfigure(vipGroups(l.cfg, l.node)))
 	}
-	lc := leaseConfig(cfg, l.node, 0, machineState{}, machineState{}, nil)
-	if err := l.machine.SetGroups(l.now(), lc.Groups); err != nil {
+	if err := l.machine.SetGroups(l.now(), groupNames(cfg)); err != nil {
 		return err
 	}
-	if len(diff.Voters.Added)+len(diff.Voters.Removed) > 0 || diff.Voters.Generation != 0 {
-		if err := l.machine.Reconfigure(l.now(), lc.Nodes, lc.Voters, lc.Generation); err != nil {
+	if load {
+		if err := l.loadVoters(cfg); err != nil {
 			return err
 		}
 	}
@@ -111,30 +125,4 @@ func (l *loop) setChecks(states []checks.State) {
 	for _, st := range states {
 		l.checkChanged(st)
 	}
-}
-
-// voterChange holds a new voter list against the rule of one at a time: every
-// node must have caught up with the generation in force before the next one. The
-// voters alone are not enough: one that lost its vote in the last step, and does
-// not know it yet, counts by the list before that, of which a majority need not
-// meet one of the next. A node that the config does not name gets no vote
-// anyway.
-func (l *loop) voterChange(v config.VoterChange, force bool) error {
-	if err := v.Check(); err != nil {
-		return control.Errorf(control.CodeInvalid, "nothing has changed: %v", err)
-	}
-	if len(v.Added)+len(v.Removed) == 0 || force {
-		return nil
-	}
-	for _, n := range l.cfg.Nodes {
-		p := l.peers[n.Name]
-		if p == nil {
-			continue // this node itself: a node that is new needs a restart
-		}
-		if !p.known || p.state.Generation < l.cfg.Lease.Generation {
-			return control.Errorf(control.CodeConflict, "nothing has changed: node %s has not reported generation %d yet; reload it first, or use --force if it is gone for good",
-				n.Name, l.cfg.Lease.Generation)
-		}
-	}
-	return nil
 }

@@ -17,12 +17,11 @@ import (
 // reload gives a node another config file and has it read.
 func (n *testNode) reload(t *testing.T, text string, force bool) (control.ReloadResult, error) {
 	t.Helper()
-	path := filepath.Join(n.w.dir, n.node+".toml")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(n.agent.opts.ConfigFile, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	a := &agent{opts: Options{ConfigFile: path, Node: n.node, StateDir: t.TempDir()}, loop: n.loop, log: n.log, runner: n.api.runner}
-	res, err := a.reload(t.Context(), force)
+	n.agent.runner = n.api.runner
+	res, err := n.agent.reload(t.Context(), force)
 	synctest.Wait()
 	return res, err
 }
@@ -210,14 +209,14 @@ func TestVoterChange(t *testing.T) {
 		force          bool
 		want           string
 	}{
-		{"an old voter has not", testConfig, less, func(_, web2, _ *testNode) { web2.cfg.Lease.Generation = 0 }, false, "node web2 has not reported generation 1"},
-		{"an old voter has not, forced", testConfig, less, func(_, web2, _ *testNode) { web2.cfg.Lease.Generation = 0 }, true, ""},
+		{"an old voter has not", testConfig, less, func(_, web2, _ *testNode) { web2.voters.generation = 0 }, false, "node web2 has not reported generation 1"},
+		{"an old voter has not, forced", testConfig, less, func(_, web2, _ *testNode) { web2.voters.generation = 0 }, true, ""},
 		{"the new voter has not", edited(t, `address = "10.0.0.13"`, "address = \"10.0.0.13\"\nvoter = false"), edited(t, `ttl = "1s"`, "ttl = \"1s\"\ngeneration = 2"),
-			func(_, _, db1 *testNode) { db1.cfg.Lease.Generation = 0 }, false, "node db1 has not reported generation 1"},
+			func(_, _, db1 *testNode) { db1.voters.generation = 0 }, false, "node db1 has not reported generation 1"},
 		{"a node without a vote has not: it may have had one, and not know better",
 			edited(t, `address = "10.0.0.13"`, "address = \"10.0.0.13\"\nvoter = false"),
 			edited(t, `address = "10.0.0.13"`, "address = \"10.0.0.13\"\nvoter = false", `address = "10.0.0.12"`, "address = \"10.0.0.12\"\nvoter = false", `ttl = "1s"`, "ttl = \"1s\"\ngeneration = 2"),
-			func(_, _, db1 *testNode) { db1.cfg.Lease.Generation = 0 }, false, "node db1 has not reported generation 1"},
+			func(_, _, db1 *testNode) { db1.voters.generation = 0 }, false, "node db1 has not reported generation 1"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -32,6 +32,9 @@ func (l *loop) warnings() []string {
 	for _, w := range l.cfg.Warnings {
 		out = append(out, w.Message)
 	}
+	if why := l.voterWarning(); why != "" {
+		out = append(out, why)
+	}
 	if p := l.history.problem(); p != "" {
 		out = append(out, p)
 	}
@@ -42,8 +45,8 @@ func (l *loop) quorum() control.Quorum {
 	needed, voters := l.machine.Quorum()
 	q := control.Quorum{Voters: voters, Needed: needed}
 	var missing []string
-	for _, v := range l.cfg.Voters() {
-		if v == l.node || l.peers[v].alive {
+	for _, v := range l.voters.voters {
+		if p := l.peers[v]; v == l.node || p != nil && p.alive {
 			q.Seen++
 		} else {
 			missing = append(missing, v)
@@ -59,7 +62,7 @@ func (l *loop) quorum() control.Quorum {
 	if left := l.machine.Quarantine(l.now().Boot); left > 0 {
 		q.Detail = join(q.Detail, "this node's vote waits for one ttl after the start")
 	}
-	if l.cfg.Lease.Witness.IsValid() {
+	if witnessed(l.cfg, l.voters) && !l.lateWitness {
 		q.Detail = join(q.Detail, "two machines: the witness "+l.cfg.Lease.Witness.String()+" decides, which is weaker than three voters")
 	}
 	return q
@@ -158,7 +161,7 @@ func (l *loop) nextOwner(name string, g *groupRun) string {
 }
 
 func (l *loop) nodeStatus(n config.Node, rtt time.Duration) control.Node {
-	out := control.Node{Name: n.Name, Address: n.Address.String(), Voter: n.Voter, Checks: []control.Check{}, Groups: map[string]control.NodeGroup{}}
+	out := control.Node{Name: n.Name, Address: n.Address.String(), Voter: l.voters.has(n.Name), Checks: []control.Check{}, Groups: map[string]control.NodeGroup{}}
 	if n.Name == l.node {
 		out.Self, out.Alive, out.Since = true, true, l.started
 		out.Version, out.ConfigHash, out.Maintenance = l.version, l.cfg.Hash, l.maintenance

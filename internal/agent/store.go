@@ -119,7 +119,7 @@ type machineState struct {
 	Incarnation uint64        `json:"incarnation"`
 	TTL         time.Duration `json:"ttl_ns"`
 	Voters      []string      `json:"voters,omitempty"`
-	Generation  uint64        `json:"generation,omitempty"` // of Voters
+	Generation  uint64        `json:"generation,omitempty"` // of Voters, the list in force
 }
 
 // readState returns what the last run left, the zero value if there was none.
@@ -141,17 +141,21 @@ func readState(dir string) (last machineState, err error) {
 	return last, nil
 }
 
-// next is the state of the run that follows s. It must be written before the
+// next is the state of the run that follows s, and begins with a list. It must be written before the
 // first message: an incarnation is used once, whatever happens later.
-func (s machineState) next(cfg *config.Config, now time.Time) machineState {
+func (s machineState) next(cfg *config.Config, list voterList, now time.Time) machineState {
 	return machineState{
 		Incarnation: max(uint64(max(now.UnixNano(), 0)), s.Incarnation+1), TTL: cfg.Lease.TTL,
-		Voters: cfg.Voters(), Generation: cfg.Lease.Generation,
+		Voters: list.voters, Generation: list.generation,
 	}
 }
 
 func (s machineState) write(dir string) error {
-	if err := writeJSON(filepath.Join(dir, stateName), s, (*os.File).Sync); err != nil {
+	err := writeJSON(filepath.Join(dir, stateName), s, (*os.File).Sync)
+	if err == nil {
+		err = syncDir(dir)
+	}
+	if err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
 	return nil
@@ -164,12 +168,21 @@ func (s machineState) checkVoters(cfg *config.Config) error {
 	if s.Generation == 0 {
 		return nil // the first run
 	}
-	if err := config.ChangeOfVoters(s.Voters, cfg.Voters(), int64(cfg.Lease.Generation)-int64(s.Generation)).Check(); err != nil {
+	if err := (voterList{s.Voters, s.Generation}).to(listOf(cfg)).Check(); err != nil {
 		return fmt.Errorf("%s: the list of voters is not one step from that of this agent's last run (%s, generation %d): %w; "+
 			"when every agent of the old list is stopped, start each once with --new-voters",
 			cfg.File, strings.Join(s.Voters, ", "), s.Generation, err)
 	}
 	return nil
+}
+
+// syncDir makes a rename outlive a power cut.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // writeJSON replaces a file in one step; sync may be nil.

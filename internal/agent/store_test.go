@@ -97,7 +97,7 @@ func TestMachineState(t *testing.T) {
 		t.Fatal(err)
 	}
 	diff(t, "the first time", first, machineState{})
-	this := first.next(cfg, noon)
+	this := first.next(cfg, listOf(cfg), noon)
 	diff(t, "this", this, machineState{Incarnation: uint64(noon.UnixNano()), TTL: testTTL, Voters: cfg.Voters(), Generation: 1})
 	if err := this.write(dir); err != nil {
 		t.Fatal(err)
@@ -108,7 +108,7 @@ func TestMachineState(t *testing.T) {
 	}
 	diff(t, "last", last, this)
 	// The wall clock went back over a boot: the incarnation grows all the same.
-	diff(t, "next", last.next(cfg, noon.Add(-time.Hour)).Incarnation, this.Incarnation+1)
+	diff(t, "next", last.next(cfg, listOf(cfg), noon.Add(-time.Hour)).Incarnation, this.Incarnation+1)
 
 	path := filepath.Join(dir, stateName)
 	for text, ttl := range map[string]time.Duration{

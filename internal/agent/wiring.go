@@ -24,18 +24,20 @@ import (
 // start and again at a reload.
 
 func leaseConfig(cfg *config.Config, node string, run lease.RunID, state, last machineState, record *lease.Record) lease.Config {
-	c := lease.Config{
-		Cluster: cfg.Cluster.Name, Node: node, RunID: run, Voters: cfg.Voters(), Generation: cfg.Lease.Generation,
-		TTL: cfg.Lease.TTL, Incarnation: state.Incarnation, Record: record, LastTTL: last.TTL,
-		Witness: cfg.Lease.Witness.IsValid(), Rand: newRand(),
+	list := voterList{state.Voters, state.Generation} // which need not be that of the config
+	return lease.Config{
+		Cluster: cfg.Cluster.Name, Node: node, RunID: run, Nodes: nodeNames(cfg, list), Voters: list.voters, Generation: list.generation,
+		TTL: cfg.Lease.TTL, Groups: groupNames(cfg), Incarnation: state.Incarnation, Record: record, LastTTL: last.TTL,
+		Witness: witnessed(cfg, list), Rand: newRand(),
 	}
-	for _, n := range cfg.Nodes {
-		c.Nodes = append(c.Nodes, n.Name)
-	}
+}
+
+func groupNames(cfg *config.Config) []string {
+	var names []string
 	for _, g := range cfg.Groups {
-		c.Groups = append(c.Groups, g.Name)
+		names = append(names, g.Name)
 	}
-	return c
+	return names
 }
 
 func clusterOptions(cfg *config.Config, keys [][]byte, a *agent) cluster.Options {

@@ -87,6 +87,8 @@ type world struct {
 	dir   string
 	start time.Time
 
+	newVoters bool // the next boot is told --new-voters
+
 	mu     sync.Mutex
 	nodes  map[string]*testNode
 	probes chan uint64                         // cookies of frames that try the way to an old owner
@@ -98,6 +100,7 @@ type testNode struct {
 	*loop
 	w        *world
 	api      *api
+	agent    *agent // what reloads; it has no tasks but awaitVoters
 	addrs    *fakeAddresses
 	states   map[string]uint64 // by sender, the newest that arrived; belongs to the loop
 	seq      uint64            // of what this node has published; belongs to the loop
@@ -150,8 +153,15 @@ func (w *world) boot(name string) *testNode {
 	if n.runIDValue, err = identity(record, cfg, name); err != nil {
 		w.t.Fatal(err)
 	}
-	state := machineState{Incarnation: uint64(time.Now().UnixNano()), TTL: testTTL}
-	if n.machine, err = lease.New(n.now(), leaseConfig(cfg, name, n.runIDValue, state, state, record)); err != nil {
+	n.agent = &agent{loop: n.loop, log: log, opts: Options{
+		ConfigFile: filepath.Join(w.dir, name+".toml"), Node: name, StateDir: filepath.Join(w.dir, name+".state"), NewVoters: w.newVoters,
+	}}
+	var last machineState
+	if n.agent.state, last, err = begin(n.agent.opts, cfg, time.Now()); err != nil {
+		w.t.Fatal(err)
+	}
+	n.begins(n.agent.state)
+	if n.machine, err = lease.New(n.now(), leaseConfig(cfg, name, n.runIDValue, n.agent.state, last, record)); err != nil {
 		w.t.Fatal(err)
 	}
 	n.rememberClaims()
@@ -168,7 +178,11 @@ func (w *world) boot(name string) *testNode {
 	w.mu.Unlock()
 	go func() {
 		defer close(n.done)
+		var tasks sync.WaitGroup
+		tasks.Go(func() { _ = n.agent.awaitVoters(ctx) })
 		n.err = n.run(ctx)
+		stop(context.Canceled)
+		tasks.Wait()
 	}()
 	w.t.Cleanup(func() { n.kill(context.Canceled) })
 	w.meet(n)

@@ -12,8 +12,8 @@
 // still reach a third; processes that stall in the middle of a batch of effects
 // or of a transaction with the kernel; machines that stand still; crashes,
 // restarts with and without memory; voter lists that change one node at a time,
-// by reload or restart, gated as internal/agent gates a reload; and the kernel's gate. Every message passes through lease.Encode and
-// lease.Decode.
+// by reload or restart, gated as internal/agent gates both; and the kernel's
+// gate. Every message passes through lease.Encode and lease.Decode.
 //
 // One number decides everything: the shape of the cluster, the faults, every
 // delay and every choice. Run with the same seed and Options is the same run,
@@ -98,11 +98,6 @@
 //	run out                                itself, whatever the gate was             left out
 //	a boot resumes a complete record       promises are in it, and the voters        the record on the disk is
 //	                                       confirm                                   some writes old
-//
-// One of the mistakes is not made good by the agent itself: a restart takes the
-// next voter list over without asking who has the last one (UngatedRestart),
-// where a reload asks. The world restarts an agent with a new list only when a
-// reload would have been let through, as a person must.
 //
 // # Two machines and a witness
 //

@@ -28,8 +28,9 @@ type host struct {
 	// Kept over a boot.
 	lastTTL   time.Duration
 	starts    uint64
-	gen       int     // version of the config file
-	changedAt instant // when it was last loaded
+	gen       int     // version of the list of voters in force
+	file      int     // version of the config file: in force, or the next one
+	changedAt instant // when a list was last loaded
 
 	// The machine as a whole: see pause.go.
 	frozen       bool
@@ -49,6 +50,7 @@ type host struct {
 	tx      *transaction
 	slow    bool // this batch is interrupted between any two steps
 	broken  bool // it is slow because its order is wrong: long stalls would hide what that does
+	read    int  // version of the config file when the agent started
 	waiting bool // an interruption is under way
 	rested  bool // an interruption is over, and the next step is due
 	rounds  int  // how often the policy has decided since the last input
@@ -108,6 +110,7 @@ func (h *host) start() {
 	if record == nil {
 		h.run = lease.RunID(h.w.rng.Uint64() | 1) // it is kept in the record
 	}
+	h.readFile()
 	list := h.list()
 	cfg := lease.Config{
 		Cluster: "shop", Node: h.name, RunID: h.run, Nodes: h.w.names, Voters: list.voters, Generation: list.generation,
@@ -161,6 +164,7 @@ func (h *host) work() {
 		case h.collect():
 		case h.dirty:
 			h.dirty = false
+			h.loadWaiting()
 			h.decide()
 			if h.rounds++; h.rounds > maxRounds {
 				h.w.fail(fmt.Errorf("liveness: the policy of %s does not come to rest", h.name))

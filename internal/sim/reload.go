@@ -103,14 +103,20 @@ func (h *host) mayChange() bool {
 	return true
 }
 
-// reload loads the next list into a running agent.
+// reload loads the next list into a running agent. A file that is refused stays
+// where it is, for the next start to find.
 func (h *host) reload() any {
 	if h.gen == len(h.w.lists)-1 {
 		return "nothing new"
 	}
+	h.file = h.gen + 1
 	if !h.mayChange() {
 		return "not yet"
 	}
+	return h.load()
+}
+
+func (h *host) load() any {
 	next := h.w.lists[h.gen+1]
 	if err := h.m.Reconfigure(h.now(), h.w.names, next.voters, next.generation); err != nil {
 		h.w.fail(fmt.Errorf("a list of voters was refused: %w", err))
@@ -120,14 +126,31 @@ func (h *host) reload() any {
 	return next.voters
 }
 
-// restartWith loads the next list by restarting the agent. The person has looked
-// at `hbagent status`, which is the same as what the agent looks at.
+// restartWith gives an agent the next list and restarts it. One that is down
+// finds the list when it comes back.
 func (w *world) restartWith(h *host) {
-	if h.m == nil || h.frozen || h.gen == len(w.lists)-1 || w.o.Break != UngatedRestart && !h.mayChange() {
+	if h.frozen || h.gen == len(w.lists)-1 {
 		return
 	}
+	h.file = h.gen + 1
 	w.stop(h, false, true)
-	h.changed()
+}
+
+// readFile is what a start makes of the config file: an agent goes on with the
+// list of its last run, and loads that of the file as a reload would.
+func (h *host) readFile() {
+	h.read = h.file
+	if h.read > h.gen && (h.w.o.Break == UngatedRestart || h.w.o.Break == TwoVotersAtOnce) {
+		h.changed()
+	}
+}
+
+// loadWaiting loads the list that the agent was started with when its time has
+// come.
+func (h *host) loadWaiting() {
+	if h.read > h.gen && h.mayChange() {
+		h.w.note(h.i, "loads", h.load(), -1)
+	}
 }
 
 func (h *host) changed() {
