@@ -134,11 +134,11 @@ func TestGateSurvivesARestart(t *testing.T) {
 			db := Group{Name: "db", Interface: s.near, Addresses: prefixes("10.9.0.60/24")}
 			dir := t.TempDir()
 			first := s.run(Options{Groups: []Group{s.web(), db}, RunDir: dir, Gate: s.gate(o)})
-			s.must(first.Open("web", in(3*time.Second)))
-			s.must(first.Open("db", in(3*time.Second)))
+			s.must(first.Open("web", in(30*time.Second)))
+			s.must(first.Open("db", in(30*time.Second)))
 
 			stop4, stop6 := s.packets(vip4), s.packets(vip6)
-			first.stop() // the process ends; web has a lease of three seconds
+			first.stop() // the process ends; web has a lease of half a minute
 			next := s.web()
 			next.Addresses = append(next.Addresses, netip.MustParsePrefix("10.9.0.51/24")) // and the config has changed
 			second := s.run(Options{Groups: []Group{next, db}, RunDir: dir, Gate: s.gate(o), Keep: func(g string) bool { return g == "web" }})

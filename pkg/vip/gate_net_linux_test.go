@@ -1,9 +1,11 @@
 package vip
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -129,7 +131,8 @@ func (s *segment) behind() netns.NsHandle {
 }
 
 // packets sends one packet after the other to an address of ours, each only once, and waits for its answer. The
-// function that it returns stops that, and fails the test if one was lost.
+// function that it returns stops that, and fails the test if more than one was lost: one of tens of thousands has been,
+// over IPv6, in one of some twenty runs on a busy machine, and no rule had dropped it (see counted).
 func (s *segment) packets(to netip.Addr) (stop func()) {
 	s.t.Helper()
 	l, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(to, 0)))
@@ -151,7 +154,7 @@ func (s *segment) packets(to netip.Addr) (stop func()) {
 	})
 	end := make(chan struct{})
 	result := make(chan error, 1)
-	var n uint32
+	var n, lost uint32
 	go func() {
 		b := make([]byte, 64)
 		for ; ; n++ {
@@ -163,8 +166,12 @@ func (s *segment) packets(to netip.Addr) (stop func()) {
 			}
 			_, err := c.Write(nativeUint32(n))
 			if err == nil {
-				_ = c.SetReadDeadline(time.Now().Add(patience / 5))
+				_ = c.SetReadDeadline(time.Now().Add(patience / 10))
 				_, err = c.Read(b)
+			}
+			if errors.Is(err, os.ErrDeadlineExceeded) && lost == 0 {
+				lost++
+				continue
 			}
 			if err != nil {
 				result <- fmt.Errorf("packet %d to %v: %w", n, to, err)
@@ -178,7 +185,7 @@ func (s *segment) packets(to netip.Addr) (stop func()) {
 		if err := <-result; err != nil {
 			s.t.Error(err)
 		}
-		s.t.Logf("%d packets to %v and back, one by one", n, to)
+		s.t.Logf("%d packets to %v and back, one by one, %d lost", n, to, lost)
 		_ = l.Close()
 		_ = c.Close()
 	}
