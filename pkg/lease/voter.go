@@ -22,7 +22,7 @@ type promise struct {
 	holder   string // empty: free
 	run      RunID
 	epoch    Epoch
-	seq      Seq    // of the holder's first request in its present incarnation; zero: none yet
+	seq      Seq // of the holder's first request in its present incarnation; zero: none yet
 	deadline Instant
 	freed    Instant // when it was last released
 	freedBy  string  // by whom
