@@ -79,5 +79,8 @@ func drainText(node string, d control.Draining) string {
 	if d.Connections < 0 {
 		return fmt.Sprintf("%s finishes its open connections, for %v at most", node, left)
 	}
+	if d.Connections == 0 {
+		return node + " has no connection left, and waits a moment for clients that still come"
+	}
 	return fmt.Sprintf("%s finishes %s, for %v at most", node, count(d.Connections, "connection"), left)
 }

@@ -250,3 +250,49 @@ func TestMaintenance(t *testing.T) {
 		}
 	}
 }
+
+// The old owner's connections are shown going down; the command ends with them.
+func TestSwitchoverWatchesTheDrain(t *testing.T) {
+	left := []control.NodeGroup{
+		{State: control.StateActive},
+		{State: control.StateDraining, Draining: &control.Draining{Connections: -1, LeftMs: 30_000}},
+		{State: control.StateDraining, Draining: &control.Draining{Connections: 2, LeftMs: 29_000}},
+		{State: control.StateDraining, Draining: &control.Draining{Connections: 0, LeftMs: 28_000}},
+		{State: control.StateStandby, Reason: "drained: every connection has finished"},
+	}
+	asked := 0
+	dir := controltest.Serve(t, controltest.Agent{
+		OnSwitchover: func(context.Context, control.SwitchoverRequest, func(control.SwitchoverStep)) (control.SwitchoverResult, error) {
+			return control.SwitchoverResult{Group: "web", From: "web1", To: "web2", Outcome: control.OutcomeMoved, NoOwnerMs: 3, Drains: true}, nil
+		},
+		OnStatus: func(context.Context) (control.Status, error) {
+			s := controltest.AllWell()
+			s.Nodes[0].Groups["web"] = left[min(asked, len(left)-1)]
+			asked++
+			return s, nil
+		},
+	})
+	run := func(args ...string) result {
+		a, run := testApp(t)
+		tick := make(chan time.Time)
+		close(tick) // no waiting
+		a.tick = func(time.Duration) <-chan time.Time { return tick }
+		asked = 0
+		return run(append(args, "--run-dir", dir)...)
+	}
+	want := "web moved from web1 to web2; nobody owned it for 3 ms\n" +
+		"..  web1 finishes its open connections, for 30s at most\n" +
+		"..  web1 finishes 2 connections, for 29s at most\n" +
+		"..  web1 has no connection left, and waits a moment for clients that still come\n" +
+		"ok  web1: drained: every connection has finished\n"
+	if got := run("switchover", "web"); got != (result{exitOK, want, ""}) {
+		t.Errorf("got %+v, want %q", got, want)
+	}
+	if got := run("switchover", "web", "--no-wait"); got.code != exitOK || asked != 0 {
+		t.Errorf("--no-wait: got %+v, asked for the status %d times", got, asked)
+	}
+	var back control.SwitchoverResult
+	if got := run("switchover", "web", "--json"); json.Unmarshal([]byte(got.stdout), &back) != nil || !back.Drains || asked < len(left) {
+		t.Errorf("--json: got %+v, asked for the status %d times", got, asked)
+	}
+}
