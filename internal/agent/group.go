@@ -119,15 +119,7 @@ func (l *loop) judge() {
 		if g.openErr != "" && now.After(g.openErrUntil) {
 			g.openErr = ""
 		}
-		group := g.cfg
-		group.Checks = l.mustPass(g.cfg)
-		c := Condition{
-			Group: group, Node: l.node, Checks: l.checks, OpenErr: g.openErr, Stopping: l.stopping,
-			FailedAt: g.failedAt, Now: now, Forced: now.Before(g.forcedUntil), Maintenance: l.maintenance,
-		}
-		if g.iface != "" && l.linkDown[g.iface] {
-			c.LinkDown = g.iface
-		}
+		c := l.condition(g, now)
 		g.able = g.iface != "" && !c.Stopping && c.OpenErr == "" && c.LinkDown == ""
 		eligible, failed, reason := Judge(c)
 		if failed {
@@ -141,12 +133,26 @@ func (l *loop) judge() {
 	}
 }
 
-// mustPass returns the checks that this node must pass to own a group. One that
+// condition is what Judge looks at for a group on this node.
+func (l *loop) condition(g *groupRun, now time.Time) Condition {
+	group := g.cfg
+	group.Checks = mustPass(l.cfg, l.node, g.cfg)
+	c := Condition{
+		Group: group, Node: l.node, Checks: l.checks, OpenErr: g.openErr, Stopping: l.stopping,
+		FailedAt: g.failedAt, Now: now, Forced: now.Before(g.forcedUntil), Maintenance: l.maintenance,
+	}
+	if g.iface != "" && l.linkDown[g.iface] {
+		c.LinkDown = g.iface
+	}
+	return c
+}
+
+// mustPass returns the checks that a node must pass to own a group. One that
 // is not required is shown and moves nothing, whether it has answered or not;
-// one that does not run here is no affair of this node.
-func (l *loop) mustPass(g config.Group) []string {
+// one that does not run there is no affair of that node.
+func mustPass(cfg *config.Config, node string, g config.Group) []string {
 	var names []string
-	for _, c := range l.cfg.ChecksFor(l.node) {
+	for _, c := range cfg.ChecksFor(node) {
 		if c.Required && slices.Contains(g.Checks, c.Name) {
 			names = append(names, c.Name)
 		}

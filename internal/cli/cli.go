@@ -125,6 +125,7 @@ func (a *app) root() *cobra.Command {
 
   hbagent status            who owns what, and why
   hbagent events            what happened, and why
+  hbagent plan              what would happen, without doing it
   hbagent switchover GROUP  move a group now
   hbagent demo              see it work, on this machine, harming nothing
 
@@ -147,7 +148,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage; "status" has its own, see there.`,
 		&cobra.Group{ID: groupLook, Title: "Look:"},
 		&cobra.Group{ID: groupAct, Title: "Act:"},
 		&cobra.Group{ID: groupSetUp, Title: "Set up:"})
-	addAll(root, groupLook, a.status(), a.events(), a.check())
+	addAll(root, groupLook, a.status(), a.plan(), a.events(), a.check())
 	addAll(root, groupAct, a.switchover(), a.maintenance(), a.reload(), a.cleanup())
 	addAll(root, groupSetUp, a.agent(), a.config(), a.keygen(), a.demo())
 	addAll(root, "", a.version(), a.completion())

@@ -24,6 +24,7 @@ func TestJSONIsDocumented(t *testing.T) {
 	}
 	for title, v := range map[string]any{
 		"`hbagent status [GROUP] --json`":     control.Status{},
+		"`hbagent plan --json`":               control.Plan{},
 		"`hbagent events [--follow] --json`":  control.Event{},
 		"`hbagent switchover GROUP --json`":   control.SwitchoverResult{},
 		"`hbagent maintenance on|off --json`": control.MaintenanceResult{},

@@ -14,6 +14,10 @@ type Agent interface {
 	// Status returns the cluster as this node sees it. It must be quick (a snapshot): monitors ask often.
 	Status(ctx context.Context) (Status, error)
 
+	// Plan says what the failover policy would do if something went down or failed, and does nothing. A node
+	// or check that does not exist is CodeNotFound.
+	Plan(ctx context.Context, req PlanRequest) (Plan, error)
+
 	// Events returns the history from since on, oldest first, and of it the newest max.
 	Events(ctx context.Context, since time.Time, max int) ([]Event, error)
 
@@ -49,6 +53,7 @@ func SocketPath(runDir string) string { return filepath.Join(runDir, SocketName)
 // asks may be older or newer than the agent while machines are upgraded.
 const (
 	pathStatus      = "/v1/status"      // GET, Status
+	pathPlan        = "/v1/plan"        // POST PlanRequest, Plan; changes nothing, so everybody may
 	pathEvents      = "/v1/events"      // GET ?since=RFC3339&max=N&follow=true, stream of message
 	pathSwitchover  = "/v1/switchover"  // POST SwitchoverRequest, stream of message
 	pathMaintenance = "/v1/maintenance" // POST MaintenanceRequest, MaintenanceResult

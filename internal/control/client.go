@@ -53,6 +53,13 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	return s, err
 }
 
+// Plan asks what would happen, and makes nothing happen.
+func (c *Client) Plan(ctx context.Context, req PlanRequest) (Plan, error) {
+	var p Plan
+	err := c.call(ctx, readLimit, http.MethodPost, pathPlan, req, &p)
+	return p, err
+}
+
 // RunChecks runs the node's checks once, or the one named.
 func (c *Client) RunChecks(ctx context.Context, name string) ([]CheckRun, error) {
 	var runs []CheckRun

@@ -44,6 +44,15 @@ func (r MaintenanceResult) filled() MaintenanceResult {
 	return r
 }
 
+func (p Plan) filled() Plan {
+	p.Cases = filled(slices.Clone(p.Cases))
+	for i := range p.Cases {
+		c := &p.Cases[i]
+		c.Down, c.Fail, c.Notes, c.Groups = filled(c.Down), filled(c.Fail), filled(c.Notes), filled(c.Groups)
+	}
+	return p
+}
+
 func (r ReloadResult) filled() ReloadResult {
 	r.Changed, r.NeedsRestart, r.Warnings = filled(r.Changed), filled(r.NeedsRestart), filled(r.Warnings)
 	return r

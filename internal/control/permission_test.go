@@ -32,13 +32,14 @@ func ask(c *control.Client) int {
 	ctx := context.Background()
 	_, statusErr := c.Status(ctx)
 	_, eventsErr := c.Events(ctx, controltest.Now, 1)
+	_, planErr := c.Plan(ctx, control.PlanRequest{})
 	_, reloadErr := c.Reload(ctx, false)
 	_, checksErr := c.RunChecks(ctx, "")
 	_, moveErr := c.Switchover(ctx, control.SwitchoverRequest{Group: "web"}, nil)
 	for _, r := range []struct {
 		what string
 		err  error
-	}{{"status", statusErr}, {"events", eventsErr}, {"reload", reloadErr}, {"checks", checksErr}, {"switchover", moveErr}} {
+	}{{"status", statusErr}, {"events", eventsErr}, {"plan", planErr}, {"reload", reloadErr}, {"checks", checksErr}, {"switchover", moveErr}} {
 		class := "ok"
 		if r.err != nil {
 			class = "failed: " + r.err.Error()
@@ -88,7 +89,7 @@ func TestWhoMayCommand(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := strings.Split(strings.TrimSpace(string(out)), "\n")
-			want := []string{"status ok", "events ok", "reload " + tt.want, "checks " + tt.want, "switchover " + tt.want}
+			want := []string{"status ok", "events ok", "plan ok", "reload " + tt.want, "checks " + tt.want, "switchover " + tt.want}
 			if len(got) != len(want) {
 				t.Fatalf("got %q, want %q", got, want)
 			}

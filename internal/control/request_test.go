@@ -74,16 +74,19 @@ func TestStrangeRequests(t *testing.T) {
 func TestNoNull(t *testing.T) {
 	dir := controltest.Serve(t, controltest.Agent{OnStatus: func(context.Context) (control.Status, error) {
 		return control.Status{Groups: make([]control.Group, 1), Nodes: make([]control.Node, 1)}, nil
+	}, OnPlan: func(context.Context, control.PlanRequest) (control.Plan, error) {
+		return control.Plan{Cases: make([]control.PlanCase, 1)}, nil
 	}})
 	client, ctx := control.NewClient(dir), testContext(t)
 	status, err1 := client.Status(ctx)
 	runs, err2 := client.RunChecks(ctx, "")
 	reload, err3 := client.Reload(ctx, false)
 	move, err4 := client.Switchover(ctx, control.SwitchoverRequest{Group: "web"}, nil)
-	if err := errors.Join(err1, err2, err3, err4); err != nil {
+	plan, err5 := client.Plan(ctx, control.PlanRequest{})
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
 		t.Fatal(err)
 	}
-	for _, v := range []any{status, runs, reload, move} {
+	for _, v := range []any{status, runs, reload, move, plan} {
 		b, err := json.Marshal(v)
 		if err != nil || strings.Contains(string(b), "null") {
 			t.Errorf("%T (%v): %s", v, err, b)

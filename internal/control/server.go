@@ -114,6 +114,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+pathStatus, call(s, readLimit, s.status))
+	mux.Handle("POST "+pathPlan, call(s, readLimit, s.plan)) // POST for its body; it only reads
 	mux.HandleFunc("GET "+pathEvents, s.events)
 	mux.Handle("POST "+pathChecksRun, s.command(call(s, checksLimit, s.runChecks)))
 	mux.Handle("POST "+pathReload, s.command(call(s, reloadLimit, s.reload)))
@@ -161,6 +162,11 @@ func call[Req, Resp any](s *Server, limit time.Duration, f func(context.Context,
 
 func (s *Server) status(ctx context.Context, _ struct{}) (Status, error) {
 	v, err := s.agent.Status(ctx)
+	return v.filled(), err
+}
+
+func (s *Server) plan(ctx context.Context, req PlanRequest) (Plan, error) {
+	v, err := s.agent.Plan(ctx, req)
 	return v.filled(), err
 }
 

@@ -14,6 +14,7 @@ import (
 // with a channel that stays silent.
 type Agent struct {
 	OnStatus      func(context.Context) (control.Status, error)
+	OnPlan        func(context.Context, control.PlanRequest) (control.Plan, error)
 	OnEvents      func(context.Context, time.Time, int) ([]control.Event, error)
 	OnSubscribe   func(context.Context) (<-chan control.Event, error)
 	OnSwitchover  func(context.Context, control.SwitchoverRequest, func(control.SwitchoverStep)) (control.SwitchoverResult, error)
@@ -30,6 +31,14 @@ func (a Agent) Status(ctx context.Context) (control.Status, error) {
 		return control.Status{}, nil
 	}
 	return a.OnStatus(ctx)
+}
+
+// Plan implements control.Agent.
+func (a Agent) Plan(ctx context.Context, req control.PlanRequest) (control.Plan, error) {
+	if a.OnPlan == nil {
+		return control.Plan{}, nil
+	}
+	return a.OnPlan(ctx, req)
 }
 
 // Events implements control.Agent.

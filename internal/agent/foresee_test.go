@@ -1,0 +1,62 @@
+package agent
+
+import (
+	"testing"
+	"time"
+
+	"github.com/hbagent/hbagent/internal/config"
+	"github.com/hbagent/hbagent/internal/control"
+)
+
+// Three candidates and what the policy knows besides their health. Nothing here
+// decides anew: each line is a line of TestDecide, seen from outside.
+func TestForesee(t *testing.T) {
+	up := Peer{Alive: true, Since: ago(time.Hour), Fitness: Fitness{Eligible: true, Since: ago(time.Hour)}}
+	gone := Peer{Since: noon}
+	sick := Peer{Alive: true, Since: ago(time.Hour), Fitness: Fitness{Reason: "check web fails"}}
+	for _, tt := range []struct {
+		name string
+		edit func(*future)
+		want []string // outcome, after, cause, next
+	}{
+		{"all well", func(*future) {}, []string{"stays", "web2", "", "web1"}},
+		{"owner down: the first that is left", func(f *future) { f.s.Peers["web2"] = gone }, []string{"moves", "web1", "dead-owner", "web3"}},
+		{"owner down, the first is sick", func(f *future) { f.s.Peers["web2"], f.s.Peers["web1"] = gone, sick }, []string{"moves", "web3", "dead-owner", ""}},
+		{"owner sick, the first is down", func(f *future) {
+			f.s.Peers["web2"], f.s.Peers["web1"], f.unfit["web2"] = sick, gone, true
+		}, []string{"moves", "web3", "health", ""}},
+		{"owner in maintenance", func(f *future) {
+			f.s.Peers["web2"], f.off["web2"] = Peer{Alive: true, Fitness: Fitness{Reason: "in maintenance: x"}}, true
+		}, []string{"moves", "web1", "maintenance", "web3"}},
+		{"owner in maintenance, nobody else can", func(f *future) {
+			f.s.Peers = map[string]Peer{"web1": gone, "web2": {Alive: true, Fitness: Fitness{Reason: "in maintenance: x"}}, "web3": sick}
+			f.off["web2"] = true
+		}, []string{"stays", "web2", "", ""}},
+		{"failback", func(f *future) { f.s.Group.Failback = true }, []string{"moves", "web1", "failback", "web2"}},
+		{"failback, after a person moved it", func(f *future) { f.s.Group.Failback, f.s.Cause = true, CauseSwitchover }, []string{"stays", "web2", "", "web1"}},
+		{"nobody had it", func(f *future) { f.owner, f.s.Holder = "", "" }, []string{"moves", "web1", "start", "web2"}},
+		{"let go of", func(f *future) { f.owner = "" }, []string{"moves", "web1", "released", "web2"}},
+		{"last resort", func(f *future) {
+			f.owner = ""
+			f.s.Peers = map[string]Peer{"web1": gone, "web2": sick, "web3": sick}
+			f.unfit["web2"], f.able["web2"] = true, true
+		}, []string{"moves", "web2", "released", ""}},
+		{"nobody is left", func(f *future) { f.s.Peers = map[string]Peer{"web1": gone, "web2": gone, "web3": sick} }, []string{"nobody", "", "", ""}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			f := future{
+				groupView: groupView{owner: "web2", s: Situation{
+					Group:  config.Group{Name: "web", Nodes: []string{"web1", "web2", "web3"}, Hold: 10 * time.Second, MaxMoves: config.Budget{Count: 4, Per: 10 * time.Minute}},
+					Holder: "web2", HeldSince: ago(10 * time.Minute), Now: noon, Peers: map[string]Peer{"web1": up, "web2": up, "web3": up},
+				}},
+				ttl: testTTL, unfit: map[string]bool{}, able: map[string]bool{}, off: map[string]bool{},
+			}
+			tt.edit(&f)
+			g := f.foresee()
+			diff(t, "plan", []string{string(g.Outcome), g.After, g.Cause, g.NextOwner}, tt.want)
+			if g.Outcome == control.PlanStays != (g.Gap == "none") || g.Outcome == control.PlanNobody != (g.GapMs == control.GapOpen) {
+				t.Errorf("the gap of %+v", g)
+			}
+		})
+	}
+}
