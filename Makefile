@@ -3,17 +3,18 @@
 GO      ?= go
 PREFIX  ?= /usr
 DESTDIR ?=
+BIN     ?= bin/hbagent
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/hbagent/hbagent/internal/cli.version=$(VERSION) -X github.com/hbagent/hbagent/internal/cli.commit=$(COMMIT)
 
-.PHONY: help build install demo check test test-deps model fuzz bench sim cost outage handover chaos loss load clean
+.PHONY: help build install packages demo check test test-deps model fuzz bench sim cost outage handover chaos loss load clean
 
 help: ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## bin/hbagent
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/hbagent ./cmd/hbagent
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/hbagent
 
 install: build ## the program, the unit and an example config, below $(DESTDIR)
 	install -D -m 0755 bin/hbagent $(DESTDIR)$(PREFIX)/bin/hbagent
@@ -23,6 +24,9 @@ install: build ## the program, the unit and an example config, below $(DESTDIR)
 	install -D -m 0644 deploy/examples/web-db-standby.toml $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/web-db-standby.toml
 	install -D -m 0644 deploy/examples/two-machines-witness.toml $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/two-machines-witness.toml
 
+packages: ## dist/*.deb and dist/*.rpm, for ARCH (that of this machine)
+	scripts/packages.sh
+
 demo: build ## three nodes, a client and faults in throw-away namespaces; no root needed
 	bin/hbagent demo
 
@@ -31,6 +35,7 @@ check: ## format, vet, staticcheck, go.mod, scripts
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
+	$(GO) mod tidy -C tools/nfpm -diff
 	for f in scripts/*.sh .ci/run; do bash -n $$f || exit 1; done
 
 test-deps: ## what the tests need, from the distribution; as root only

@@ -8,6 +8,7 @@ declare -A need=(
   [ip]=iproute2 [nft]=nftables [tcpdump]=tcpdump [setpriv]=util-linux
   [apache2]=apache2 [mariadbd]=mariadb-server [memcached]=memcached [nginx]=nginx-light
   [gcc]=gcc [systemd-analyze]=systemd [spin]=spin
+  [groff]=groff-base
 )
 missing=()
 for cmd in "${!need[@]}"; do

@@ -19,4 +19,9 @@ go test $race -p 1 ./pkg/vip ./internal/lab/...
 go test ./internal/sim
 scripts/model.sh short
 scripts/test-install.sh
+if [ "$(id -u)" -eq 0 ] && command -v dpkg-deb >/dev/null; then
+  scripts/test-packages.sh
+else
+  echo "test: the packages are not tested: that needs root and dpkg" >&2
+fi
 go test -count=1 -timeout 15m -p 1 ./internal/e2e/...

@@ -151,7 +151,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage; "status" has its own, see there.`,
 	addAll(root, groupLook, a.status(), a.plan(), a.events(), a.check())
 	addAll(root, groupAct, a.switchover(), a.maintenance(), a.reload(), a.cleanup())
 	addAll(root, groupSetUp, a.agent(), a.config(), a.keygen(), a.demo())
-	addAll(root, "", a.version(), a.completion())
+	addAll(root, "", a.version(), a.completion(), a.man())
 	return needsVerb(root)
 }
 
