@@ -33,6 +33,9 @@ const (
 	// not belong together, because one between them may have been answered.
 	// They are due every ttl/4.
 	addressGap = 3
+	// witnessGap, in eighths of a ttl: how old the witness's last answer may be for a
+	// silent address to count. One of its answers, due every ttl/4, may get lost.
+	witnessGap = 5
 )
 
 type witnessState struct {
@@ -96,6 +99,12 @@ func (m *Machine) WitnessAnswered(now Time, sent Instant) {
 // Probes are due every ttl/4 while WantsAddressProbe says so.
 func (m *Machine) AddressSilent(now Time, name string, sent Instant) {
 	if g := m.groups[name]; g != nil && m.cfg.Witness {
+		if sent.Sub(m.witness.answered[0]) > m.cfg.TTL*witnessGap/8 {
+			// The witness does not answer either: this node may be cut off itself, and
+			// what it does not hear proves nothing.
+			delete(m.witness.silent, name)
+			return
+		}
 		s := m.witness.silent[name]
 		if s.last == 0 || sent.Sub(s.last) > m.cfg.TTL*addressGap/8 {
 			s.since = sent
