@@ -114,7 +114,7 @@ func TestStopWithATargetThatHangs(t *testing.T) {
 		w, web1, web2, _ := settled(t, drainConfig(t))
 		web2.onCall = func(method string) {
 			if method == methodPrepare {
-				time.Sleep(20 * time.Second)
+				time.Sleep(20 * time.Second) // fake time (testing/synctest): the target hangs
 			}
 		}
 		a := &agent{loop: web1.loop, log: web1.log}

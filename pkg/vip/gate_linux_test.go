@@ -51,7 +51,7 @@ func nft(t testing.TB, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath("nft")
 	if err != nil {
-		t.Skip("needs the nft command")
+		skip(t, "needs the nft command (package nftables)")
 	}
 	out, err := exec.Command(path, args...).CombinedOutput()
 	if err != nil {

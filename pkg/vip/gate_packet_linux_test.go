@@ -188,7 +188,7 @@ func TestGateStopsRawFrames(t *testing.T) {
 	expect(t, tap, aboutClaims(s.nearMAC()), heard...) // nothing is gated yet
 	g := s.gated(GateOptions{}, s.web())
 	if !g.layout.egress {
-		t.Skip("no egress hook in this kernel")
+		skip(t, "no egress hook in this kernel (Linux 5.16)")
 	}
 	send(0, reply, request, na)
 	silence(t, tap, aboutClaims(s.nearMAC()), 200*time.Millisecond)

@@ -90,15 +90,12 @@ func BenchmarkForwarded(b *testing.B) {
 
 // Ten thousand connections: counting them, steering beside them, and ending them.
 func TestTenThousandConnections(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes seconds")
-	}
 	s := pair(t)
 	var lim syscall.Rlimit
 	s.must(syscall.Getrlimit(syscall.RLIMIT_NOFILE, &lim))
 	n := min(10_000, int(lim.Max)/2-200) // both ends are in this process
 	if n < 4000 {
-		t.Skipf("%d open files are too few", lim.Max)
+		skip(t, "%d open files are too few (ulimit -Hn)", lim.Max)
 	}
 	s.must(syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: lim.Max, Max: lim.Max}))
 	conns := make([]net.Conn, 0, n)

@@ -209,7 +209,7 @@ func runIn(t testing.TB, ns netns.NsHandle, name string, args ...string) string 
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		t.Skipf("needs the command %s", name)
+		skip(t, "needs the command %s", name)
 	}
 	var out []byte
 	inNamespace(t, ns, func() error {

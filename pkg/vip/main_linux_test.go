@@ -70,13 +70,18 @@ func again() (int, error) {
 // needKernel is for tests of the real kernel.
 func needKernel(t testing.TB) {
 	t.Helper()
-	if noNamespace == "" {
-		return
+	if noNamespace != "" {
+		skip(t, "%s", noNamespace)
 	}
+}
+
+// skip skips a test that lacks something, or fails it where nothing may lack.
+func skip(t testing.TB, format string, args ...any) {
+	t.Helper()
 	if os.Getenv("HBAGENT_TEST_NO_SKIP") == "1" {
-		t.Fatal(noNamespace)
+		t.Fatalf("HBAGENT_TEST_NO_SKIP=1 forbids to skip: "+format, args...)
 	}
-	t.Skip(noNamespace)
+	t.Skipf(format, args...)
 }
 
 // newNamespace makes a network namespace that lives as long as its handle.
