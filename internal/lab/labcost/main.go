@@ -13,10 +13,8 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -38,19 +36,7 @@ func main() {
 	span := flag.Duration("for", time.Minute, "how long to measure")
 	ttl := flag.String("ttl", "1s", "ttl of the leases")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if !lab.Inside() {
-		code, err := lab.Sandbox{Args: os.Args, Stdout: os.Stdout, Stderr: os.Stderr}.Run(ctx)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "labcost:", err)
-		}
-		os.Exit(code)
-	}
-	if err := run(ctx, *hbagent, *ttl, *span); err != nil {
-		fmt.Fprintln(os.Stderr, "labcost:", err)
-		os.Exit(1)
-	}
+	lab.RunTool("labcost", func(ctx context.Context) error { return run(ctx, *hbagent, *ttl, *span) })
 }
 
 func run(ctx context.Context, hbagent, ttl string, span time.Duration) (err error) {

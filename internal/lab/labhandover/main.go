@@ -17,10 +17,8 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -35,7 +33,7 @@ const (
 )
 
 // errFailed: requests failed. It has been printed.
-var errFailed = errors.New("requests failed")
+var errFailed = fmt.Errorf("requests failed: %w", lab.ErrReported)
 
 // mover is what moves the address: hbagent, or something else.
 type mover interface {
@@ -52,22 +50,7 @@ func main() {
 	moves := flag.Int("moves", 20, "how many moves in that time; 0 for the load alone")
 	slow := flag.Duration("slow", 20*time.Second, "length of a slow download or upload")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if !lab.Inside() {
-		code, err := lab.Sandbox{Args: os.Args, Stdout: os.Stdout, Stderr: os.Stderr}.Run(ctx)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "labhandover:", err)
-		}
-		os.Exit(code)
-	}
-	err := run(ctx, *hbagent, *with, *length, *moves, *slow)
-	if err != nil && !errors.Is(err, errFailed) {
-		fmt.Fprintln(os.Stderr, "labhandover:", err)
-	}
-	if err != nil {
-		os.Exit(1)
-	}
+	lab.RunTool("labhandover", func(ctx context.Context) error { return run(ctx, *hbagent, *with, *length, *moves, *slow) })
 }
 
 func run(ctx context.Context, hbagent, with string, length time.Duration, moves int, slow time.Duration) (err error) {

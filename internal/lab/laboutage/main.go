@@ -16,9 +16,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 	"text/tabwriter"
 	"time"
 
@@ -40,19 +38,7 @@ func main() {
 	runs := flag.Int("runs", 10, "how often each fault is made")
 	ttl := flag.String("ttl", "1s", "ttl of the leases")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if !lab.Inside() {
-		code, err := lab.Sandbox{Args: os.Args, Stdout: os.Stdout, Stderr: os.Stderr}.Run(ctx)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "laboutage:", err)
-		}
-		os.Exit(code)
-	}
-	if err := run(ctx, *hbagent, *ttl, *runs); err != nil {
-		fmt.Fprintln(os.Stderr, "laboutage:", err)
-		os.Exit(1)
-	}
+	lab.RunTool("laboutage", func(ctx context.Context) error { return run(ctx, *hbagent, *ttl, *runs) })
 }
 
 // site is two web servers that take turns in owning the address, and a voter.
