@@ -167,6 +167,11 @@ func loadConfig(o Options) (cfg *config.Config, node string, keys [][]byte, err 
 	if cfg, err = config.Load(o.ConfigFile); err != nil {
 		return nil, "", nil, configError(err)
 	}
+	for _, g := range cfg.Groups {
+		if g.Role != "" {
+			return nil, "", nil, configError(fmt.Errorf("group %s has the role %q, which this version reads and does not carry out yet", g.Name, g.Role))
+		}
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		return nil, "", nil, fmt.Errorf("host name: %w", err)

@@ -40,19 +40,21 @@ var may = []struct {
 }{
 	{"cmd/...", []string{"internal/cli", "internal/lab"}},
 	{"internal/cli", []string{"internal/agent", "internal/control", "internal/config", "internal/lab", "pkg/..."}},
-	{"internal/agent", []string{"internal/control", "internal/config", "pkg/..."}},
+	{"internal/agent", []string{"internal/control", "internal/config", "internal/role", "internal/role/...", "pkg/..."}},
+	{"internal/role/...", []string{"internal/role"}}, // a role knows nothing of the agent
 	{"internal/sim", []string{"internal/agent", "internal/config", "pkg/checks", "pkg/lease"}},
 	{"internal/lab", []string{"internal/control"}},
 	// Helpers for tests, below the package that they help with.
 	{"internal/lab/...", []string{"internal/lab", "internal/lab/chaos", "internal/control"}},
 	{"internal/control/...", []string{"internal/control"}},
+	{"internal/role", nil},
 	{"internal/config", nil},
 	{"internal/control", nil},
 	{"pkg/...", nil},
 }
 
 // leaf are the packages that import nothing but the standard library.
-var leaf = []string{"pkg/lease"}
+var leaf = []string{"pkg/lease", "internal/role"}
 
 // goPackage is what `go list -json` tells of a package.
 type goPackage struct {
@@ -168,6 +170,10 @@ func TestRules(t *testing.T) {
 		{"internal/control/controltest", "internal/control", true},
 		{"internal/lab", "internal/agent", false},
 		{"internal/new", "pkg/lease", false},
+		{"internal/agent", "internal/role/mysql", true},
+		{"internal/role/mysql", "internal/role", true},
+		{"internal/role/mysql", "internal/agent", false},
+		{"internal/role", "internal/role/mysql", false},
 		{"pkg/vip", "pkg/lease", false},
 		{"pkg/vip", "internal/config", false},
 		{"pkg/lease", "pkg/lease/sub", false},

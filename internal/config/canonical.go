@@ -81,6 +81,13 @@ func canonical(c *Config) []entry {
 		put("on_standby", g.OnStandby)
 		put("on_fault", g.OnFault)
 		put("hook_timeout", g.HookTimeout)
+		put("role", g.Role)
+		put("mysql.dsn_file", g.MySQL.DSNFile)
+		put("mysql.replication_dsn_file", g.MySQL.ReplicationDSNFile)
+		put("mysql.max_lag", g.MySQL.MaxLag)
+		put("mysql.apply_timeout", g.MySQL.ApplyTimeout)
+		put("mysql.demote_timeout", g.MySQL.DemoteTimeout)
+		put("mysql.wait_for_last", g.MySQL.WaitForLast)
 	}
 	slices.SortFunc(all, compareEntries)
 	return all

@@ -27,6 +27,13 @@ const (
 	GateAddress = "address"
 )
 
+// Roles of a group: what its owner does beside having the addresses.
+const (
+	// RoleMySQL: the owner's MySQL or MariaDB server is the master, those of the other
+	// nodes are its replicas.
+	RoleMySQL = "mysql"
+)
+
 // Config is a validated configuration. It is immutable: its slices and maps are
 // shared by everyone who reads it, and nobody may write to them.
 type Config struct {
@@ -111,6 +118,18 @@ type Group struct {
 	OnStandby   []string
 	OnFault     []string
 	HookTimeout time.Duration // of each hook
+	Role        string        // RoleMySQL, or empty
+	MySQL       MySQL         // zero without that role
+}
+
+// MySQL is the [group.mysql] table of a group with RoleMySQL.
+type MySQL struct {
+	DSNFile            string        // absolute path: this node's server
+	ReplicationDSNFile string        // absolute path: the account for following another node's server
+	MaxLag             time.Duration // a replica further behind is not eligible
+	ApplyTimeout       time.Duration // a takeover waits so long without progress
+	DemoteTimeout      time.Duration // what is being written has so long to end
+	WaitForLast        time.Duration // for the last owner, when this node has less than it had
 }
 
 // InterfaceOn returns the interface that carries the group's addresses on node, or

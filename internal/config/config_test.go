@@ -88,7 +88,7 @@ func TestReferenceParses(t *testing.T) {
 // table, set or as a line `# key =`, with a comment before it.
 func TestReferenceIsComplete(t *testing.T) {
 	documented := map[string]bool{}
-	header := regexp.MustCompile(`^\[+([a-z]+)\]+`)
+	header := regexp.MustCompile(`^\[+([a-z.]+)\]+`)
 	key := regexp.MustCompile(`^(?:# )?([a-z_]+) += `)
 	table, comment := "", false
 	for line := range strings.Lines(Reference()) {
@@ -132,6 +132,13 @@ name = "g"
 addresses = ["10.0.0.9/24"]
 interface = "eth0"
 nodes = ["a"]
+[[group]]
+name = "h"
+addresses = ["10.0.0.10/24"]
+interface = "eth0"
+nodes = ["a"]
+role = "mysql"
+mysql = { dsn_file = "/a", replication_dsn_file = "/b" }
 `)
 	defaults := map[string]string{}
 	for _, e := range canonical(cfg) {
@@ -142,7 +149,7 @@ nodes = ["a"]
 	table, stated, compared := "", "", 0
 	for line := range strings.Lines(Reference()) {
 		line = strings.TrimSpace(line)
-		if m := regexp.MustCompile(`^\[+([a-z]+)\]+`).FindStringSubmatch(line); m != nil {
+		if m := regexp.MustCompile(`^\[+([a-z.]+)\]+`).FindStringSubmatch(line); m != nil {
 			table, stated = m[1], ""
 		} else if m := key.FindStringSubmatch(line); m != nil && stated != "" {
 			got, ok := defaults[table+"."+m[1]]

@@ -52,7 +52,7 @@ func (d decoder) table(name, label string, v map[string]any, n *node, dst reflec
 			meant = append(meant, d.unknown(name, label, key, v[key], at))
 			continue
 		}
-		d.field(key, v[key], at, field)
+		d.field(name, key, v[key], at, field)
 		delete(known, key)
 	}
 	for _, field := range known { // not in the file
@@ -61,25 +61,29 @@ func (d decoder) table(name, label string, v map[string]any, n *node, dst reflec
 		}
 	}
 	for _, key := range meant { // a misspelled key is not missing as well
-		if field, ok := known[key]; ok && name == "" {
-			d.spoiled[key] = true
-		} else if ok {
-			field.Addr().Interface().(reader).spoil()
+		if field, ok := known[key]; !ok {
+			continue
+		} else if r, ok := field.Addr().Interface().(reader); ok {
+			r.spoil()
+		} else {
+			d.spoiled[within(name, key)] = true
 		}
 	}
 }
 
-func (d decoder) field(key string, v any, at *node, field reflect.Value) {
+// field reads v, the value of key in a table.
+func (d decoder) field(table, key string, v any, at *node, field reflect.Value) {
 	if r, ok := field.Addr().Interface().(reader); ok {
 		r.read(d, key, v, at)
 		return
 	}
+	name := within(table, key)
 	if field.Kind() == reflect.Struct {
 		if tbl, ok := v.(map[string]any); ok {
-			d.table(key, header(key), tbl, at, field)
+			d.table(name, header(name), tbl, at, field)
 		} else {
-			d.spoiled[key] = true
-			d.rep.refuse(at.key, fmt.Sprintf("%s is a table, not %s", quote(key), describe(v)), "begin it with a line "+header(key)+", and write its keys below")
+			d.spoiled[name] = true
+			d.rep.refuse(at.key, fmt.Sprintf("%s is a table, not %s", quote(key), describe(v)), "begin it with a line "+header(name)+", and write its keys below")
 		}
 		return
 	}
@@ -146,7 +150,7 @@ func hintForKey(table, key, meant string) string {
 		return "did you mean " + quote(meant) + "?"
 	}
 	var elsewhere []string
-	for _, t := range schema[""] {
+	for _, t := range append(slices.Clone(schema[""]), "group.mysql") {
 		if slices.Contains(schema[t], key) {
 			elsewhere = append(elsewhere, header(t))
 		}

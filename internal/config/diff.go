@@ -54,6 +54,9 @@ func (c Change) NeedsRestart(self string) bool {
 	case "node":
 		// The sockets and the list of peers are made at the start.
 		return c.Added || c.Removed || c.Key == "address"
+	case "group":
+		// A role is begun and ended with the agent: what it did to the service would have to be undone otherwise.
+		return c.Key == "role" || strings.HasPrefix(c.Key, "mysql.")
 	}
 	return false
 }

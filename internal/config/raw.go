@@ -134,15 +134,27 @@ type rawGroup struct {
 	OnStandby   setting[texts]         `toml:"on_standby"`
 	OnFault     setting[texts]         `toml:"on_fault"`
 	HookTimeout setting[time.Duration] `toml:"hook_timeout"`
+	Role        setting[string]        `toml:"role"`
+	MySQL       rawMySQL               `toml:"mysql"`
+}
+
+type rawMySQL struct {
+	At                 span                   // of the header; zero if there is none
+	DSNFile            setting[string]        `toml:"dsn_file"`
+	ReplicationDSNFile setting[string]        `toml:"replication_dsn_file"`
+	MaxLag             setting[time.Duration] `toml:"max_lag"`
+	ApplyTimeout       setting[time.Duration] `toml:"apply_timeout"`
+	DemoteTimeout      setting[time.Duration] `toml:"demote_timeout"`
+	WaitForLast        setting[time.Duration] `toml:"wait_for_last"`
 }
 
 // laterKeys are known to the design and not to this version. Table names as in schema.
 var laterKeys = map[string][]string{
-	"":      {"http", "template"},
-	"group": {"role", "mysql"},
+	"": {"http", "template"},
 }
 
-// schema is table name ("" for the top) -> its keys, in the order of the structs.
+// schema is table name ("" for the top, "group.mysql" for a table in a table) -> its
+// keys, in the order of the structs.
 var schema = func() map[string][]string {
 	tables := map[string][]string{}
 	var walk func(name string, t reflect.Type)
@@ -158,13 +170,21 @@ var schema = func() map[string][]string {
 				ft = ft.Elem()
 			}
 			if strings.HasPrefix(ft.Name(), "raw") {
-				walk(key, ft)
+				walk(within(name, key), ft)
 			}
 		}
 	}
 	walk("", reflect.TypeFor[rawFile]())
 	return tables
 }()
+
+// within is the name in the schema of the table key of a table.
+func within(table, key string) string {
+	if table == "" {
+		return key
+	}
+	return table + "." + key
+}
 
 // isList tells whether a table of that name is written with two brackets.
 func isList(name string) bool {

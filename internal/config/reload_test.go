@@ -46,6 +46,19 @@ func TestDiff(t *testing.T) {
 			new:  replace(t, base, `nodes     = ["web1", "web2"]`, `nodes = ["web2", "web1"]`),
 			want: []string{`group web: nodes ["web1", "web2"] -> ["web2", "web1"]`},
 		},
+		"role": {
+			new: replace(t, base, `nodes     = ["web1", "web2"]`, "nodes = [\"web1\", \"web2\"]\nrole = \"mysql\"\nmysql = { dsn_file = \"/a\", replication_dsn_file = \"/b\" }"),
+			want: []string{
+				"group web: handover drain -> strict",
+				"group web: mysql.apply_timeout 0s -> 30s (needs a restart)",
+				"group web: mysql.demote_timeout 0s -> 5s (needs a restart)",
+				"group web: mysql.dsn_file (none) -> /a (needs a restart)",
+				"group web: mysql.max_lag 0s -> 10s (needs a restart)",
+				"group web: mysql.replication_dsn_file (none) -> /b (needs a restart)",
+				"group web: mysql.wait_for_last 0s -> 2m0s (needs a restart)",
+				"group web: role (none) -> mysql (needs a restart)",
+			},
+		},
 		"voter added": {
 			new:    replace(t, base, "generation = 1", "generation = 2") + "\n[[node]]\nname = \"db2\"\naddress = \"10.0.0.14\"\n",
 			want:   []string{"lease: generation 1 -> 2", "node db2: added (needs a restart)"},

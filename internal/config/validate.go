@@ -51,12 +51,15 @@ type validator struct {
 	checks map[string]*rawCheck
 	used   map[string]bool // checks that some group lists
 	vips   map[netip.Addr]declared
+	// servers are the DSN files of roles.
+	servers map[string]span
 }
 
 func validate(rep *report, raw *rawFile) *Config {
 	v := &validator{
 		report: rep, raw: raw, cfg: &Config{},
 		nodes: map[string]span{}, checks: map[string]*rawCheck{}, used: map[string]bool{}, vips: map[netip.Addr]declared{},
+		servers: map[string]span{},
 	}
 	if len(raw.Nodes) > maxNodes || len(raw.Checks) > maxTables || len(raw.Groups) > maxTables {
 		v.whole(fmt.Sprintf("too many tables: at most %d [[node]], %d [[check]] and %d [[group]]", maxNodes, maxTables, maxTables),

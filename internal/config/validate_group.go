@@ -29,7 +29,7 @@ func (v *validator) allGroups() {
 	names := map[string]span{}
 	for i := range v.raw.Groups {
 		raw := &v.raw.Groups[i]
-		g := Group{Failback: raw.Failback.or(false)}
+		g := Group{Failback: raw.Failback.or(false), Role: v.role(raw)}
 		var ok bool
 		g.Name, ok = v.unique("group", &raw.Name, func(name string) (span, bool) { at, ok := names[name]; return at, ok })
 		if ok {
@@ -41,6 +41,7 @@ func (v *validator) allGroups() {
 		g.Checks = v.groupChecks(raw, &g)
 		g.Hold = v.duration("hold", &raw.Hold, defaultHold, 0, maxHold)
 		v.handover(raw, &g)
+		v.mysql(raw, &g)
 		g.MaxMoves = v.budget(&raw.MaxMoves)
 		g.OnActive = v.hooks("on_active", &raw.OnActive)
 		g.OnStandby = v.hooks("on_standby", &raw.OnStandby)
@@ -201,19 +202,26 @@ func (v *validator) groupChecks(raw *rawGroup, g *Group) []string {
 
 func (v *validator) handover(raw *rawGroup, g *Group) {
 	byDefault := HandoverDrain
-	if v.cfg.Lease.Gate == GateAddress {
-		byDefault = HandoverStrict // draining needs the gate in the kernel
+	if v.cfg.Lease.Gate == GateAddress || raw.Role.written() {
+		byDefault = HandoverStrict // draining needs the gate in the kernel, and two machines that may serve
 	}
 	g.Handover = raw.Handover.or(byDefault)
 	g.Drain = v.duration("drain", &raw.Drain, defaultDrain, minDrain, maxDrain)
 	switch g.Handover {
 	case HandoverDrain:
+		if raw.Role.written() {
+			v.clash(raw.Handover.at, "handover = \"drain\" lets two machines serve for a while, and a group with a role has one master",
+				`write handover = "strict"`, raw.Role.at, "the role")
+			return
+		}
 		if v.cfg.Lease.Gate == GateAddress {
 			v.refuse(raw.Handover.at, "handover = \"drain\" needs rules in the kernel, and gate = \"address\" makes none",
 				`write handover = "strict", or delete gate = "address"`)
 		}
 	case HandoverStrict:
-		if raw.Drain.given() {
+		if raw.Drain.given() && raw.Role.written() {
+			v.clash(raw.Drain.key, "a group with a role does not drain: it has one master at a time", "delete it", raw.Role.at, "the role")
+		} else if raw.Drain.given() {
 			v.warn(raw.Drain.key, "drain has no meaning with handover = \"strict\"", "delete it")
 		}
 	default:
