@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/internal/web"
 	"github.com/hbagent/hbagent/pkg/checks"
 	"github.com/hbagent/hbagent/pkg/cluster"
 	"github.com/hbagent/hbagent/pkg/lease"
@@ -62,6 +64,7 @@ type agent struct {
 	vip     *vip.Manager
 	runner  *checks.Runner
 	control *control.Server
+	page    statusPage
 	loop    *loop
 	prober  *prober
 	peers   *peers
@@ -70,6 +73,13 @@ type agent struct {
 
 	reloading sync.Mutex   // one at a time, from SIGHUP or the socket
 	state     machineState // as written; guarded by reloading after the start
+}
+
+// statusPage is what the agent needs of *web.Server.
+type statusPage interface {
+	Run(ctx context.Context) error
+	Set(listen []netip.AddrPort, hosts []string)
+	Problems() []string
 }
 
 // start builds everything and binds every socket, so that what can fail fails
@@ -167,6 +177,8 @@ func (a *agent) connect(cfg *config.Config, keys [][]byte, record *lease.Record)
 	if err != nil {
 		return err
 	}
+	a.page = web.New(web.Options{Agent: api, Listen: cfg.HTTP.ListenOn(node), Hosts: webHosts(cfg), Logger: a.log})
+	a.loop.pageProblems = a.page.Problems
 	a.loop.hooks = newHooks(io, a.log, a.history)
 	a.prober = &prober{loop: a.loop, every: cfg.Lease.TTL / probeDivisor, probe: a.vip.Probe}
 	if w := cfg.Lease.Witness; w.IsValid() {
@@ -205,6 +217,7 @@ func (a *agent) run(ctx context.Context) error {
 	g.Go(func() error { return a.net.Run(tasks) })
 	g.Go(func() error { return a.runner.Run(tasks) })
 	g.Go(func() error { return a.control.Run(tasks) })
+	g.Go(func() error { return a.page.Run(tasks) })
 	g.Go(func() error { return a.prober.Run(tasks) })
 	g.Go(func() error { return a.forwardEvents(tasks) })
 	g.Go(func() error { return a.awaitVoters(tasks) })

@@ -70,15 +70,17 @@ var errStopped = control.Errorf(control.CodeUnavailable, "the agent is stopping"
 // the functions given to post and do, and by nobody else.
 type loop struct {
 	// Set before run, never changed, and read by everybody.
-	log        *slog.Logger
-	version    string
-	node       string        // this one
-	ttl        time.Duration // another one needs a restart
-	gate       string        // its name, for status
-	runIDValue lease.RunID
-	started    time.Time
-	boot       func() time.Duration // CLOCK_BOOTTIME
-	dropped    atomic.Uint64        // lease messages that found the queue full
+	log     *slog.Logger
+	version string
+	node    string        // this one
+	ttl     time.Duration // another one needs a restart
+	gate    string        // its name, for status
+	// pageProblems says why the status page cannot be served; nil: nothing to say.
+	pageProblems func() []string
+	runIDValue   lease.RunID
+	started      time.Time
+	boot         func() time.Duration // CLOCK_BOOTTIME
+	dropped      atomic.Uint64        // lease messages that found the queue full
 
 	cfg         *config.Config
 	voters      voterList     // in force; that of cfg may wait

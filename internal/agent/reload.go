@@ -109,6 +109,7 @@ func (a *agent) apply(cfg *config.Config, load bool) error {
 			l.giveAway(name, CauseConfig, "the config of "+l.node+" no longer lists it for "+name)
 		}
 	}
+	a.page.Set(cfg.HTTP.ListenOn(l.node), webHosts(cfg))
 	l.history.add(control.Event{Kind: kindConfig, Reason: "reloaded", Detail: cfg.Hash})
 	l.log.Info("config reloaded", "hash", cfg.Hash)
 	return nil

@@ -38,6 +38,9 @@ func (l *loop) warnings() []string {
 	if p := l.history.problem(); p != "" {
 		out = append(out, p)
 	}
+	if l.pageProblems != nil {
+		out = append(out, l.pageProblems()...)
+	}
 	return out
 }
 

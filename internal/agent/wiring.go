@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/internal/control"
@@ -91,6 +92,18 @@ func checkSpecs(cfg *config.Config, node string) []checks.Spec {
 		})
 	}
 	return specs
+}
+
+// webHosts are the names by which a browser may ask for the status page.
+func webHosts(cfg *config.Config) []string {
+	hosts := slices.Clone(cfg.HTTP.Hosts)
+	for _, n := range cfg.Nodes {
+		hosts = append(hosts, strings.ToLower(n.Name))
+	}
+	if host, err := os.Hostname(); err == nil && host != "" {
+		hosts = append(hosts, strings.ToLower(host))
+	}
+	return hosts
 }
 
 // rememberClaims makes a resumed group look as it did before the restart, so

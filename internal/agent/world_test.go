@@ -153,7 +153,7 @@ func (w *world) boot(name string) *testNode {
 	if n.runIDValue, err = identity(record, cfg, name); err != nil {
 		w.t.Fatal(err)
 	}
-	n.agent = &agent{loop: n.loop, log: log, opts: Options{
+	n.agent = &agent{loop: n.loop, log: log, page: &fakePage{}, opts: Options{
 		ConfigFile: filepath.Join(w.dir, name+".toml"), Node: name, StateDir: filepath.Join(w.dir, name+".state"), NewVoters: w.newVoters,
 	}}
 	var last machineState

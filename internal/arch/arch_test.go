@@ -40,8 +40,9 @@ var may = []struct {
 }{
 	{"cmd/...", []string{"internal/cli", "internal/lab"}},
 	{"internal/cli", []string{"internal/agent", "internal/control", "internal/config", "internal/lab", "pkg/..."}},
-	{"internal/agent", []string{"internal/control", "internal/config", "internal/role", "internal/role/...", "pkg/..."}},
+	{"internal/agent", []string{"internal/control", "internal/config", "internal/role", "internal/role/...", "internal/web", "pkg/..."}},
 	{"internal/role/...", []string{"internal/role"}}, // a role knows nothing of the agent
+	{"internal/web", []string{"internal/control"}},
 	{"internal/sim", []string{"internal/agent", "internal/config", "pkg/checks", "pkg/lease"}},
 	{"internal/lab", []string{"internal/control"}},
 	// Helpers for tests, below the package that they help with.
@@ -167,6 +168,8 @@ func TestRules(t *testing.T) {
 		{"internal/agent", "pkg/cluster", true},
 		{"internal/config", "internal/control", false},
 		{"internal/control", "pkg/lease", false},
+		{"internal/web", "internal/control", true},
+		{"internal/web", "internal/agent", false},
 		{"internal/control/controltest", "internal/control", true},
 		{"internal/lab", "internal/agent", false},
 		{"internal/new", "pkg/lease", false},

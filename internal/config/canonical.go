@@ -38,6 +38,10 @@ func canonical(c *Config) []entry {
 	put("witness", c.Lease.Witness)
 	put("gate", c.Lease.Gate)
 
+	section = "http"
+	put("listen", canonicalListen(c.HTTP))
+	put("hosts", slices.Sorted(slices.Values(c.HTTP.Hosts)))
+
 	section = "node"
 	for _, n := range c.Nodes {
 		name = n.Name
@@ -104,6 +108,26 @@ func canonicalInterface(g Group) string {
 	var parts []string
 	for _, node := range slices.Sorted(maps.Keys(g.Interfaces)) {
 		parts = append(parts, node+"="+g.Interfaces[node])
+	}
+	return strings.Join(parts, ", ")
+}
+
+// canonicalListen is like canonicalInterface; nothing at all if there is nothing to listen on.
+func canonicalListen(h HTTP) string {
+	list := func(on []netip.AddrPort) string {
+		var out []string
+		for _, ap := range on {
+			out = append(out, ap.String())
+		}
+		slices.Sort(out)
+		return strings.Join(out, " ")
+	}
+	if h.ListenNodes == nil {
+		return list(h.Listen)
+	}
+	var parts []string
+	for _, node := range slices.Sorted(maps.Keys(h.ListenNodes)) {
+		parts = append(parts, node+"="+list(h.ListenNodes[node]))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -41,6 +41,7 @@ type Config struct {
 	Hash     string    // first 12 hex digits of the SHA-256 of the content (see canonical)
 	Cluster  Cluster   // who we are
 	Lease    Lease     // how long a promise holds, and who decides
+	HTTP     HTTP      // the status page
 	Nodes    []Node    // in the order of the file, at least one
 	Checks   []Check   // in the order of the file
 	Groups   []Group   // in the order of the file
@@ -61,6 +62,21 @@ type Lease struct {
 	Generation uint64     // of the list of voters; at least 1
 	Witness    netip.Addr // invalid if there is none; only with exactly two voters
 	Gate       string     // GateNFT or GateAddress
+}
+
+// HTTP is the [http] table: where the read-only status page is served.
+type HTTP struct {
+	Listen      []netip.AddrPort            // on every node; nil if ListenNodes is used, or for nowhere
+	ListenNodes map[string][]netip.AddrPort // node -> its own; nil if Listen is used
+	Hosts       []string                    // names, in lower case, by which a browser may ask beside those of the nodes
+}
+
+// ListenOn returns what node listens on.
+func (h HTTP) ListenOn(node string) []netip.AddrPort {
+	if h.ListenNodes != nil {
+		return h.ListenNodes[node]
+	}
+	return h.Listen
 }
 
 // Node is a [[node]] table: one machine with an agent.

@@ -159,7 +159,7 @@ func hintForKey(table, key, meant string) string {
 		return quote(key) + " belongs below " + strings.Join(elsewhere, " or ")
 	}
 	if table == "" {
-		return "the tables are: [cluster], [lease], [[node]], [[check]], [[group]]"
+		return "the tables are: [cluster], [lease], [http], [[node]], [[check]], [[group]]"
 	}
 	return header(table) + " knows: " + strings.Join(schema[table], ", ")
 }
@@ -205,6 +205,13 @@ func (s *setting[T]) read(d decoder, key string, v any, n *node) {
 	case *interfaces:
 		*dst, ok = d.interfaces(v, n)
 		want, hint = "a name, or a table with a name per node", key+` = "eth0", or `+key+` = { web1 = "eth0", web2 = "ens3" }`
+	case *listens:
+		var told bool
+		if *dst, ok, told = d.listens(key, v, n); told {
+			s.state = broken
+			return
+		}
+		want, hint = "an address with a port, a list of them, or a table with that of each node", "write "+key+` = "127.0.0.1:9746"`
 	default:
 		panic(fmt.Sprintf("config: no reader for %T", dst))
 	}
@@ -266,6 +273,38 @@ func (d decoder) interfaces(v any, n *node) (interfaces, bool) {
 		return out, true
 	}
 	return interfaces{}, false
+}
+
+// listens tells whether it has reported itself what is wrong.
+func (d decoder) listens(key string, v any, n *node) (out listens, ok, told bool) {
+	switch v := v.(type) {
+	case string:
+		return listens{all: texts{{value: v, state: given, key: n.key, at: n.value}}}, true, false
+	case []any:
+		out.all, ok = d.texts(key, v, n)
+		return out, ok, !ok
+	case map[string]any:
+		out.nodes = []nodeListen{}
+		for _, node := range slices.Sorted(maps.Keys(v)) {
+			at := n.field(node)
+			if at == nil {
+				at = n
+			}
+			nl := nodeListen{node: node, key: at.key, on: setting[texts]{state: broken, key: at.key, at: at.value}}
+			switch on := v[node].(type) {
+			case string:
+				nl.on.value, nl.on.state = texts{{value: on, state: given, key: at.key, at: at.value}}, given
+			case []any:
+				nl.on.read(d, node, on, at)
+			default:
+				d.rep.refuse(at.value, fmt.Sprintf("%s must be an address with a port, or a list of them, not %s", quote(node), describe(on)),
+					"write "+node+` = "10.0.0.11:9746"`)
+			}
+			out.nodes = append(out.nodes, nl)
+		}
+		return out, true, false
+	}
+	return out, false, false
 }
 
 // describe names a value of the wrong type.

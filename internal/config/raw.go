@@ -57,6 +57,18 @@ type nodeInterface struct {
 	iface setting[string]
 }
 
+// listens is what every node listens on, or a table with that of each.
+type listens struct {
+	all   texts
+	nodes []nodeListen // sorted by node name; nil if all is used
+}
+
+type nodeListen struct {
+	node string
+	key  span
+	on   setting[texts]
+}
+
 // The structs below are the schema: a key that has no field here does not exist.
 // Every one of them is in reference.toml, with its meaning.
 
@@ -68,6 +80,7 @@ type rawFile struct {
 	At      span       // of the header
 	Cluster rawCluster `toml:"cluster"`
 	Lease   rawLease   `toml:"lease"`
+	HTTP    rawHTTP    `toml:"http"`
 	Nodes   []rawNode  `toml:"node"`
 	Checks  []rawCheck `toml:"check"`
 	Groups  []rawGroup `toml:"group"`
@@ -87,6 +100,12 @@ type rawLease struct {
 	Generation setting[int64]         `toml:"generation"`
 	Witness    setting[string]        `toml:"witness"`
 	Gate       setting[string]        `toml:"gate"`
+}
+
+type rawHTTP struct {
+	At     span             // of the header
+	Listen setting[listens] `toml:"listen"`
+	Hosts  setting[texts]   `toml:"hosts"`
 }
 
 type rawNode struct {
@@ -150,7 +169,7 @@ type rawMySQL struct {
 
 // laterKeys are known to the design and not to this version. Table names as in schema.
 var laterKeys = map[string][]string{
-	"": {"http", "template"},
+	"": {"template"},
 }
 
 // schema is table name ("" for the top, "group.mysql" for a table in a table) -> its

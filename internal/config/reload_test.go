@@ -59,6 +59,14 @@ func TestDiff(t *testing.T) {
 				"group web: role (none) -> mysql (needs a restart)",
 			},
 		},
+		"page": {
+			new:  base + "\n[http]\nlisten = [\"[::1]:9746\", \"127.0.0.1:9746\"]\n",
+			want: []string{"http: listen (none) -> 127.0.0.1:9746 [::1]:9746"},
+		},
+		"page per node": {
+			new:  base + "\n[http]\nlisten = { web1 = \"10.0.0.11:80\", db1 = [\"127.0.0.1:9746\", \"10.0.0.13:9746\"] }\n",
+			want: []string{"http: listen (none) -> db1=10.0.0.13:9746 127.0.0.1:9746, web1=10.0.0.11:80"},
+		},
 		"voter added": {
 			new:    replace(t, base, "generation = 1", "generation = 2") + "\n[[node]]\nname = \"db2\"\naddress = \"10.0.0.14\"\n",
 			want:   []string{"lease: generation 1 -> 2", "node db2: added (needs a restart)"},

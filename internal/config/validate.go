@@ -72,6 +72,7 @@ func validate(rep *report, raw *rawFile) *Config {
 	v.allChecks()
 	v.allGroups()
 	v.unusedChecks()
+	v.http(&raw.HTTP)
 	return v.cfg
 }
 

@@ -103,13 +103,18 @@ func (v *validator) allChecks() {
 
 // nodeList is a list of defined nodes, each once; never nil.
 func (v *validator) nodeList(key string, list *setting[texts]) []string {
+	return v.references("node", key, list, v.nodeNames())
+}
+
+// nodeNames are those that the file defines.
+func (v *validator) nodeNames() []string {
 	defined := make([]string, 0, len(v.raw.Nodes))
 	for i := range v.raw.Nodes {
 		if v.raw.Nodes[i].Name.given() {
 			defined = append(defined, v.raw.Nodes[i].Name.value)
 		}
 	}
-	return v.references("node", key, list, defined)
+	return defined
 }
 
 func (v *validator) references(kind, key string, list *setting[texts], defined []string) []string {

@@ -13,7 +13,8 @@ func filled[T any](s []T) []T {
 	return s
 }
 
-func (s Status) filled() Status {
+// Filled returns the status with empty lists in place of nil ones.
+func (s Status) Filled() Status {
 	s.Warnings = filled(s.Warnings)
 	s.Groups = filled(slices.Clone(s.Groups))
 	for i := range s.Groups {

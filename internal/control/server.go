@@ -162,7 +162,7 @@ func call[Req, Resp any](s *Server, limit time.Duration, f func(context.Context,
 
 func (s *Server) status(ctx context.Context, _ struct{}) (Status, error) {
 	v, err := s.agent.Status(ctx)
-	return v.filled(), err
+	return v.Filled(), err
 }
 
 func (s *Server) plan(ctx context.Context, req PlanRequest) (Plan, error) {

@@ -15,6 +15,7 @@ import (
 type Config struct {
 	Cluster ClusterConfig `toml:"cluster"`
 	Lease   LeaseConfig   `toml:"lease"`
+	HTTP    *HTTPConfig   `toml:"http,omitempty"`
 	Nodes   []NodeConfig  `toml:"node"`
 	Checks  []CheckConfig `toml:"check,omitempty"`
 	Groups  []GroupConfig `toml:"group,omitempty"`
@@ -32,6 +33,11 @@ type LeaseConfig struct {
 	TTL        string `toml:"ttl"`
 	Generation int    `toml:"generation,omitzero"`
 	Witness    string `toml:"witness,omitempty"`
+}
+
+// HTTPConfig is the table [http].
+type HTTPConfig struct {
+	Listen []string `toml:"listen"`
 }
 
 // NodeConfig is a table [[node]].
