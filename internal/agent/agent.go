@@ -115,9 +115,7 @@ func start(o Options) (_ *agent, err error) {
 	if a.state, last, err = begin(o, cfg, time.Now()); err != nil {
 		return nil, err
 	}
-	if a.history, err = openHistory(filepath.Join(o.StateDir, historyName), node, log); err != nil {
-		return nil, err
-	}
+	a.history = openHistory(filepath.Join(o.StateDir, historyName), node, last.Incarnation != 0, log)
 	a.loop = newLoop(log, cfg, node)
 	a.loop.version, a.loop.store, a.loop.history, a.loop.watch = o.Version, st, a.history, newWatchdog()
 	a.loop.maintenanceStore = &maintenanceFile{path: filepath.Join(o.StateDir, maintenanceName)}
@@ -146,7 +144,8 @@ func start(o Options) (_ *agent, err error) {
 // and the control socket.
 func (a *agent) connect(cfg *config.Config, keys [][]byte, record *lease.Record) (err error) {
 	node := a.loop.node
-	api := &api{loop: a.loop, log: a.log, reload: a.reload}
+	api := newAPI(a.loop, a.log)
+	api.reload = a.reload
 	var io context.Context
 	io, a.stopIO = context.WithCancel(context.Background())
 	a.peers = &peers{api: api, ctx: io}

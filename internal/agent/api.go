@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/pkg/checks"
@@ -21,22 +21,16 @@ type api struct {
 	log    *slog.Logger
 	reload func(ctx context.Context, force bool) (control.ReloadResult, error)
 
-	maintaining sync.Mutex // one at a time
+	maintaining  sync.Mutex    // one at a time
+	historyWaits chan struct{} // one for each call that waits for an event
+	followers    atomic.Int64  // readers that follow other nodes' events
+}
+
+func newAPI(l *loop, log *slog.Logger) *api {
+	return &api{loop: l, log: log, historyWaits: make(chan struct{}, historyWaits)}
 }
 
 var _ control.Agent = (*api)(nil)
-
-// Events implements control.Agent.
-func (a *api) Events(_ context.Context, since time.Time, limit int) ([]control.Event, error) {
-	return a.loop.history.since(since, limit), nil
-}
-
-// Subscribe implements control.Agent.
-func (a *api) Subscribe(ctx context.Context) (<-chan control.Event, error) {
-	events, cancel := a.loop.history.subscribe()
-	context.AfterFunc(ctx, cancel)
-	return events, nil
-}
 
 // RunChecks implements control.Agent.
 func (a *api) RunChecks(ctx context.Context, name string) ([]control.CheckRun, error) {

@@ -170,6 +170,8 @@ func (l *loop) drainEnded(name string, g *groupRun, reset int, err error) {
 		g.lost = "drained: ended by the kernel: " + err.Error()
 	case reset > 0:
 		g.lost = fmt.Sprintf("drained: %s still open after %v, reset", connections(reset), (l.boot() - d.began).Round(time.Second))
+	case d.open != 0: // the kernel's part of it was gone, or the kernel cannot end connections of others
+		g.lost = fmt.Sprintf("drained: over after %v; %s, and none was reset here", (l.boot() - d.began).Round(time.Second), lastCount(d.open))
 	default:
 		g.lost = "drained: every connection has finished"
 	}
@@ -204,6 +206,14 @@ func (d *drainRun) text() string {
 		return fmt.Sprintf("handed over to %s, finishes its open connections, %v at most", d.to, left)
 	}
 	return fmt.Sprintf("handed over to %s, %s left, %v at most", d.to, connections(d.open), left)
+}
+
+// lastCount says how many connections were open when somebody looked last.
+func lastCount(n int) string {
+	if n < 0 {
+		return "its connections could not be counted"
+	}
+	return connections(n) + " open when last counted"
 }
 
 func connections(n int) string {

@@ -72,6 +72,21 @@ func TestDrainRunsOut(t *testing.T) {
 	})
 }
 
+// A drain whose end resets nothing is not told as one whose connections have finished.
+func TestDrainEndsWithoutReset(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, _, _ := settled(t, drainConfig(t))
+		web1.addrs.connect(2)
+		web1.addrs.mu.Lock()
+		web1.addrs.cannotReset = true
+		web1.addrs.mu.Unlock()
+		switchover(t, web1, control.SwitchoverRequest{Group: "web"})
+		w.wait(11 * time.Second)
+		diff(t, "history", web1.events(kindDrain),
+			[]string{"web1>web2: drained: over after 10s; 2 connections open when last counted, and none was reset here"})
+	})
+}
+
 // The group comes back while its connections are being finished, which go on; the other node drains now.
 func TestSwitchoverBackDuringADrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

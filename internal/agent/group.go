@@ -202,6 +202,7 @@ func (l *loop) moveAway(name string, g *groupRun, d Decision) {
 	}
 	g.moveAgainAt = l.boot() + moveRetry
 	m := l.newMover(name, d.MoveTo, d.Cause, d.Reason)
+	m.byPolicy = true
 	go func() {
 		ctx, cancel := l.within(moveLimit)
 		defer cancel()

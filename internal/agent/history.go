@@ -1,10 +1,12 @@
 package agent
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -17,9 +19,10 @@ import (
 // Chosen by us: a quiet site writes a few events a week; a bad night some
 // hundreds.
 const (
-	historyKeep     = 2000    // events in memory and, about, on disk
-	historyFileMax  = 1 << 20 // bytes; then the file is written anew with the newest historyKeep
-	historyQueue    = 256     // events that wait for the disk; more are in memory only
+	historyKeep     = 2000               // events in memory and, about, on disk
+	historyFileMax  = 1 << 20            // bytes; then the file is written anew with the newest historyKeep
+	historyQueue    = 256                // events that wait for the disk; more are in memory only
+	historyReadMax  = 2 * historyFileMax // of a file that somebody made longer: its end
 	historyLastWait = time.Second
 	subscriberQueue = 256 // a reader that falls further behind is cut off
 )
@@ -58,43 +61,116 @@ type history struct {
 	size int64    // write's
 
 	mu      sync.Mutex
-	events  []control.Event
+	events  []control.Event // of growing Seq
+	last    uint64          // Seq of the newest event, also where it was of an earlier run
+	opened  uint64          // last, when this run began
 	subs    map[chan control.Event]struct{}
-	skipped int   // events that found lines full
-	err     error // why nothing is written any more
+	more    chan struct{} // closed, and made anew, with each event
+	skipped int           // events that found lines full
+	err     error         // why nothing is written any more
+	damage  string        // what an earlier run's file lacks
 	closed  bool
 }
 
-// openHistory reads what earlier runs left. A damaged line is skipped.
-func openHistory(path, node string, log *slog.Logger) (*history, error) {
-	h := &history{
-		path: path, node: node, log: log, subs: make(map[chan control.Event]struct{}),
-		lines: make(chan []byte, historyQueue), done: make(chan struct{}),
-	}
-	b, err := os.ReadFile(path)
-	if err != nil && !os.IsNotExist(err) {
-		return nil, fmt.Errorf("history: %w", err)
-	}
-	lines := bufio.NewScanner(bytes.NewReader(b))
-	lines.Buffer(nil, 2*historyFileMax)
-	for lines.Scan() {
-		var e control.Event
-		if json.Unmarshal(lines.Bytes(), &e) == nil && e.Kind != "" {
-			h.events = append(h.events, e)
+// openHistory reads what earlier runs left. It does not fail: a file that is
+// damaged, or cannot be had, is said in the log, in status and in the history itself.
+// expected tells that an earlier run must have left one.
+func openHistory(path, node string, expected bool, log *slog.Logger) *history {
+	h := newHistory(path, node, log)
+	tail, err := readTail(path, historyReadMax)
+	mend := false
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err = nil; expected {
+			h.damage = path + " is gone, and with it what happened before this start"
 		}
+	case err == nil:
+		mend = h.load(tail)
 	}
-	h.trim()
-	h.file, err = os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err == nil {
+		h.file, err = os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("history: %w", err)
+		h.err = err
+		log.Error("the history is kept in memory only", "error", err)
+		close(h.done)
+		return h
 	}
-	h.size = int64(len(b))
-	if len(b) > 0 && b[len(b)-1] != '\n' {
-		h.lines <- []byte{'\n'} // a power cut has left half a line
+	h.size = int64(len(tail))
+	if mend {
+		h.size = historyFileMax // the next line writes it anew
+		h.lines <- []byte{'\n'}
 	}
 	go h.write()
-	return h, nil
+	if h.damage != "" {
+		log.Warn("history", "reason", h.damage)
+		h.add(control.Event{Kind: kindProblem, Reason: "history-damaged", Detail: h.damage})
+	}
+	return h
 }
+
+func newHistory(path, node string, log *slog.Logger) *history {
+	return &history{
+		path: path, node: node, log: log, subs: make(map[chan control.Event]struct{}), more: make(chan struct{}),
+		lines: make(chan []byte, historyQueue), done: make(chan struct{}),
+	}
+}
+
+// readTail returns the end of a file, from the beginning of a line on.
+func readTail(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	from := max(st.Size()-limit, 0)
+	b, err := io.ReadAll(io.NewSectionReader(f, from, limit))
+	if err != nil {
+		return nil, err
+	}
+	if from > 0 {
+		_, b, _ = bytes.Cut(b, []byte{'\n'})
+	}
+	return b, nil
+}
+
+// load takes the lines of the file over. A damaged one is left out, and told of unless it
+// is the last, which a power cut may have torn; mend says that there is one. What has no
+// Seq is of an older agent.
+func (h *history) load(tail []byte) (mend bool) {
+	damaged := 0
+	for line := range bytes.Lines(tail) {
+		var e control.Event
+		text := bytes.TrimSpace(line)
+		switch {
+		case len(text) == 0:
+		case json.Unmarshal(text, &e) == nil && e.Kind != "":
+			if e.Seq <= h.last {
+				e.Seq = max(h.last+1, sequenceAt(e.At))
+			}
+			h.last = e.Seq
+			h.events = append(h.events, e)
+		case line[len(line)-1] != '\n':
+			mend = true
+		default:
+			damaged++
+		}
+	}
+	h.opened = h.last
+	h.trim()
+	if damaged > 0 {
+		h.damage = fmt.Sprintf("%s: %d damaged lines were left out", h.path, damaged)
+	}
+	return mend || damaged > 0 || len(tail) > 0 && tail[len(tail)-1] != '\n'
+}
+
+// sequenceAt is the number of an event if there was none before: microseconds, so that it grows
+// also when the file is lost.
+func sequenceAt(t time.Time) uint64 { return uint64(max(t.UnixMicro(), 1)) }
 
 func (h *history) trim() {
 	if n := len(h.events) - historyKeep; n > 0 {
@@ -104,15 +180,19 @@ func (h *history) trim() {
 
 // add appends an event, with the time and this node's name. It does not wait.
 func (h *history) add(e control.Event) {
-	e.At, e.Node = time.Now().UTC().Truncate(time.Millisecond), h.node
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Now()
+	h.last = max(h.last+1, sequenceAt(now))
+	e.At, e.Node, e.Seq = now.UTC().Truncate(time.Millisecond), h.node, h.last
 	line, err := json.Marshal(e)
 	if err != nil {
 		panic("an event that JSON cannot hold: " + err.Error())
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.events = append(h.events, e)
 	h.trim()
+	close(h.more)
+	h.more = make(chan struct{})
 	for ch := range h.subs {
 		select {
 		case ch <- e:
@@ -206,43 +286,10 @@ func (h *history) problem() string {
 		return fmt.Sprintf("the history is kept in memory only: %v", h.err)
 	case h.skipped > 0:
 		return fmt.Sprintf("the disk is too slow for the history: %d events are in memory only", h.skipped)
+	case h.damage != "":
+		return "the history is incomplete: " + h.damage
 	}
 	return ""
-}
-
-// since returns the newest limit events from t on, oldest first. Where the wall
-// clock went back, it returns rather more than less.
-func (h *history) since(t time.Time, limit int) []control.Event {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	i := slices.IndexFunc(h.events, func(e control.Event) bool { return !e.At.Before(t) })
-	if i < 0 {
-		return nil
-	}
-	out := h.events[i:]
-	if limit > 0 && len(out) > limit {
-		out = out[len(out)-limit:]
-	}
-	return slices.Clone(out)
-}
-
-func (h *history) subscribe() (events <-chan control.Event, cancel func()) {
-	ch := make(chan control.Event, subscriberQueue)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
-		close(ch)
-		return ch, func() {}
-	}
-	h.subs[ch] = struct{}{}
-	return ch, func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if _, ok := h.subs[ch]; ok {
-			delete(h.subs, ch)
-			close(ch)
-		}
-	}
 }
 
 // close ends the streams and waits, within a bound, until the file is written.
@@ -258,6 +305,8 @@ func (h *history) close() {
 		close(ch)
 	}
 	close(h.lines)
+	close(h.more)
+	h.more = make(chan struct{})
 	h.mu.Unlock()
 	select {
 	case <-h.done:

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -16,10 +17,7 @@ import (
 
 func openTestHistory(t *testing.T, path string) *history {
 	t.Helper()
-	h, err := openHistory(path, "web1", testLogger(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := openHistory(path, "web1", false, testLogger(t))
 	t.Cleanup(h.close)
 	return h
 }
@@ -61,11 +59,163 @@ func TestHistorySkipsDamage(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := openTestHistory(t, path)
-	diff(t, "events", reasons(h.since(time.Time{}, 0)), []string{"first", "second"})
+	diff(t, "events", reasons(h.since(time.Time{}, 0)), []string{"first", "second", "history-damaged"})
+	diff(t, "problem", h.problem(), "the history is incomplete: "+path+": 3 damaged lines were left out")
 	h.add(control.Event{Kind: kindAgent, Reason: "third"})
 	h.close()
-	h = openTestHistory(t, path)
-	diff(t, "events after a torn line", reasons(h.since(time.Time{}, 0)), []string{"first", "second", "third"})
+	h = openTestHistory(t, path) // it was written anew: there is no damage any more
+	diff(t, "events after it", reasons(h.since(time.Time{}, 0)), []string{"first", "second", "history-damaged", "third"})
+	diff(t, "problem after it", h.problem(), "")
+}
+
+// Half a line at the end is what a power cut leaves: nothing to be told of.
+func TestHistoryTornByAPowerCut(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.jsonl")
+	h := openTestHistory(t, path)
+	h.add(control.Event{Kind: kindAgent, Reason: "first"})
+	h.close()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(b, b[:len(b)/2]...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		h = openTestHistory(t, path)
+		diff(t, "events", reasons(h.since(time.Time{}, 0)), []string{"first"})
+		diff(t, "problem", h.problem(), "")
+		h.close()
+	}
+}
+
+func TestHistoryLost(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "events.jsonl")
+	h := openHistory(path, "web1", true, testLogger(t))
+	defer h.close()
+	diff(t, "events", reasons(h.since(time.Time{}, 0)), []string{"history-damaged"})
+	diff(t, "problem", h.problem(), "the history is incomplete: "+path+" is gone, and with it what happened before this start")
+	for _, path := range []string{dir, filepath.Join(dir, "missing", "events")} {
+		h := openHistory(path, "web1", false, testLogger(t))
+		defer h.close()
+		h.add(control.Event{Kind: kindAgent, Reason: "in memory"})
+		diff(t, path, reasons(h.since(time.Time{}, 0)), []string{"in memory"})
+		if !strings.Contains(h.problem(), "kept in memory only") {
+			t.Errorf("%s: problem %q", path, h.problem())
+		}
+	}
+}
+
+// Of a file that somebody made longer than an agent does, the end is read.
+func TestHistoryOfALongFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.jsonl")
+	line, err := json.Marshal(control.Event{At: noon, Kind: kindAgent, Reason: "x", Detail: strings.Repeat("x", 4000)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := 2 * historyReadMax / len(line)
+	if err := os.WriteFile(path, bytes.Repeat(append(line, '\n'), lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := openTestHistory(t, path)
+	n := len(h.since(time.Time{}, 0))
+	if n == 0 || n > lines/2 || h.problem() != "" {
+		t.Errorf("%d events of %d; problem %q", n, lines, h.problem())
+	}
+}
+
+// What an older agent has written has no numbers: they are made up, in order, and new ones follow.
+func TestHistoryNumbersEvents(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events.jsonl")
+	var text []byte
+	for i := range 3 {
+		line, err := json.Marshal(control.Event{At: noon.Add(time.Duration(i/2) * time.Second), Kind: kindAgent, Reason: fmt.Sprint(i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = append(append(text, line...), '\n')
+	}
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := openTestHistory(t, path)
+	h.add(control.Event{Kind: kindAgent, Reason: "3"})
+	h.add(control.Event{Kind: kindAgent, Reason: "4"})
+	var last uint64
+	for _, e := range h.since(time.Time{}, 0) {
+		if e.Seq <= last {
+			t.Errorf("event %s has number %d behind %d", e.Reason, e.Seq, last)
+		}
+		last = e.Seq
+	}
+	diff(t, "first", h.since(time.Time{}, 0)[0].Seq, uint64(noon.UnixMicro()))
+}
+
+func TestHistoryPages(t *testing.T) {
+	h := openTestHistory(t, filepath.Join(t.TempDir(), "events.jsonl"))
+	for i := range 10 {
+		h.add(control.Event{Kind: kindAgent, Reason: fmt.Sprint(i)})
+	}
+	all := h.since(time.Time{}, 0)
+	one := encodedSize(all[0])
+	for _, tt := range []struct {
+		name         string
+		before       uint64
+		since        time.Time
+		limit, bytes int
+		want         string
+		more         bool
+	}{
+		{"newest", 0, time.Time{}, 3, 1 << 20, "789", true},
+		{"next", all[7].Seq, time.Time{}, 3, 1 << 20, "456", true},
+		{"last", all[3].Seq, time.Time{}, 3, 1 << 20, "012", false},
+		{"nothing older", all[0].Seq, time.Time{}, 3, 1 << 20, "", false},
+		{"everything", 0, time.Time{}, 100, 1 << 20, "0123456789", false},
+		{"few bytes", 0, time.Time{}, 100, 2*one + one/2, "89", true},
+		{"too few bytes for one", 0, time.Time{}, 100, 1, "9", true},
+		{"young ones only", 0, time.Now().Add(time.Hour), 100, 1 << 20, "", false},
+	} {
+		events, more := h.page(tt.before, tt.since, tt.limit, tt.bytes)
+		if got := strings.Join(reasons(events), ""); got != tt.want || more != tt.more {
+			t.Errorf("%s: %q, more %v, want %q, %v", tt.name, got, more, tt.want, tt.more)
+		}
+	}
+}
+
+func TestHistoryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "events.jsonl")
+		h := openTestHistory(t, path)
+		h.add(control.Event{Kind: kindAgent, Reason: "earlier run"})
+		h.close()
+		h = openTestHistory(t, path)
+		for i := range 4 {
+			h.add(control.Event{Kind: kindAgent, Reason: fmt.Sprint(i)})
+		}
+		all := h.since(time.Time{}, 0)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		get := func(seq uint64, since time.Time, limit, size int) string {
+			events, last := h.after(ctx, seq, since, limit, size)
+			if len(events) > 0 && last != events[len(events)-1].Seq {
+				t.Errorf("last is %d", last)
+			}
+			return strings.Join(reasons(events), "")
+		}
+		diff(t, "behind the second", get(all[2].Seq, time.Time{}, 10, 1<<20), "23")
+		diff(t, "one", get(all[2].Seq, time.Time{}, 1, 1<<20), "2")
+		diff(t, "one, for its size", get(all[2].Seq, time.Time{}, 10, 1), "2")
+		diff(t, "a number that it never had", get(1<<62, time.Time{}, 10, 1<<20), "0123")
+		began := time.Now()
+		time.AfterFunc(time.Second, func() { h.add(control.Event{Kind: kindAgent, Reason: "4"}) })
+		diff(t, "waits", get(all[4].Seq, time.Time{}, 10, 1<<20), "4")
+		diff(t, "too old", get(0, time.Now(), 10, 1<<20), "4")
+		diff(t, "it waited", time.Since(began), time.Second)
+		time.AfterFunc(time.Second, h.close)
+		diff(t, "the agent ends", get(h.newest(), time.Time{}, 10, 1<<20), "")
+		diff(t, "it waited", time.Since(began), 2*time.Second)
+	})
 }
 
 func TestHistoryIsBounded(t *testing.T) {
@@ -119,9 +269,10 @@ func TestHistoryOfHugeEvents(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The last one alone is more than the file may hold: nothing is left, and it ends.
-	h := &history{path: path, file: file, events: []control.Event{
+	h := newHistory(path, "web1", testLogger(t))
+	h.file, h.events = file, []control.Event{
 		{Kind: kindAgent, Reason: "small"}, {Kind: kindAgent, Reason: "huge", Detail: strings.Repeat("x", historyFileMax)},
-	}}
+	}
 	if err := h.rewrite(); err != nil {
 		t.Fatal(err)
 	}
@@ -147,13 +298,11 @@ func TestHistoryWithoutADisk(t *testing.T) {
 	if !strings.Contains(h.problem(), "kept in memory only") {
 		t.Errorf("problem %q", h.problem())
 	}
-	if _, err := openHistory(filepath.Join(dir, "missing", "events"), "web1", testLogger(t)); err == nil {
-		t.Error("a state directory that is missing is no error")
-	}
 }
 
 func TestHistoryDoesNotWaitForTheDisk(t *testing.T) {
-	h := &history{lines: make(chan []byte, 2), log: testLogger(t)} // nobody writes
+	h := newHistory("", "web1", testLogger(t))
+	h.lines = make(chan []byte, 2) // nobody writes
 	for range 5 {
 		h.add(control.Event{Kind: kindAgent})
 	}

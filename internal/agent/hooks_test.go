@@ -22,10 +22,7 @@ func newHookTest(t *testing.T) *hookTest {
 	t.Helper()
 	dir := t.TempDir()
 	log := testLogger(t)
-	h, err := openHistory(filepath.Join(dir, "events"), "web1", log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	h := openHistory(filepath.Join(dir, "events"), "web1", false, log)
 	t.Cleanup(h.close)
 	ctx, cancel := context.WithCancel(context.Background())
 	ht := &hookTest{hooks: newHooks(ctx, log, h), dir: dir}

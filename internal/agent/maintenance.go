@@ -120,7 +120,7 @@ func (a *api) maintainHere(ctx context.Context, req control.MaintenanceRequest) 
 			break
 		}
 		for _, name := range movable {
-			move, err := a.switchover(ctx, control.SwitchoverRequest{Group: name, Strict: req.Strict}, l.node, func(control.SwitchoverStep) {})
+			move, err := a.switchover(ctx, control.SwitchoverRequest{Group: name, Strict: req.Strict}, purpose{CauseMaintenance, inMaintenance(res.Reason)}, func(control.SwitchoverStep) {})
 			if err != nil {
 				return res, err
 			}

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/pkg/checks"
@@ -33,7 +34,14 @@ func TestMaintenance(t *testing.T) {
 		diff(t, "result", res, control.MaintenanceResult{Node: "web1", On: true, Done: true, Reason: "new kernel", Groups: []control.SwitchoverResult{
 			{Group: "web", From: "web1", To: "web2", Owner: "web2", Outcome: control.OutcomeMoved}}})
 		w.owned("web2")
-		for _, n := range w.alive() {
+		for _, n := range w.alive() { // the move says why it was made
+			moves := n.events(kindOwner)
+			diff(t, n.node+": history", moves[len(moves)-1], "web1>web2: in maintenance: new kernel")
+			for _, e := range n.history.since(time.Time{}, 0) {
+				if e.Kind == kindOwner && e.To == "web2" {
+					diff(t, n.node+": cause", e.Detail, string(CauseMaintenance))
+				}
+			}
 			n.look(func() {
 				s := n.status()
 				diff(t, n.node+": maintenance", s.Nodes[0].Maintenance, "new kernel")

@@ -232,7 +232,8 @@ func preferred(s Situation) string {
 		if !p.Alive || !p.Fitness.Eligible || s.Now.Sub(p.Since) < s.Group.Hold {
 			continue
 		}
-		byHand := s.Cause == CauseSwitchover || s.Cause == CauseResume
+		// A node that is entering maintenance is eligible until its last group has left it.
+		byHand := s.Cause == CauseSwitchover || s.Cause == CauseMaintenance || s.Cause == CauseResume
 		if byHand && !p.Fitness.Since.After(s.HeldSince) {
 			continue
 		}

@@ -123,6 +123,7 @@ func TestDecide(t *testing.T) {
 		{name: "failback, past one that is sick", edits: []func(*Situation){failback}, edit: func(s *Situation) { s.Node, s.Holder = "web3", "web3"; s.Peers["web1"] = sick },
 			want: Decision{Stand: true, Rank: 1, MoveTo: "web2", Cause: CauseFailback, Reason: "web2 is preferred and healthy again"}},
 		{name: "failback, suspended by a person", edits: []func(*Situation){failback}, edit: func(s *Situation) { s.Cause = CauseSwitchover }, want: Decision{Stand: true, Rank: 1}},
+		{name: "failback, suspended by maintenance", edits: []func(*Situation){failback}, edit: func(s *Situation) { s.Cause = CauseMaintenance }, want: Decision{Stand: true, Rank: 1}},
 		{name: "failback, suspended by a restart", edits: []func(*Situation){failback}, edit: func(s *Situation) { s.Cause = CauseResume }, want: Decision{Stand: true, Rank: 1}},
 		{name: "failback, to one that was sick since", edits: []func(*Situation){failback}, edit: func(s *Situation) {
 			s.Cause = CauseSwitchover

@@ -165,10 +165,7 @@ func TestReloadMakesACheckRequired(t *testing.T) {
 
 func TestSetChecks(t *testing.T) {
 	l := newLoop(testLogger(t), parse(t, testConfig), "web1")
-	var err error
-	if l.history, err = openHistory(filepath.Join(t.TempDir(), "events"), "web1", l.log); err != nil {
-		t.Fatal(err)
-	}
+	l.history = openHistory(filepath.Join(t.TempDir(), "events"), "web1", false, l.log)
 	defer l.history.close()
 	l.checks = map[string]checks.State{
 		"gone": {Name: "gone", Seq: 1}, "same": {Name: "same", Status: checks.Failing, Seq: 3}, "required": {Name: "required", Status: checks.Failing, Seq: 2},

@@ -44,6 +44,8 @@ func (p *peers) Call(ctx context.Context, from, method string, body []byte) ([]b
 		return answer(ctx, body, func(ctx context.Context, req steerRequest) (steerAnswer, error) {
 			return p.api.steer(ctx, from, req)
 		})
+	case methodHistory:
+		return answer(ctx, body, p.api.historyPageOf)
 	case methodMaintenance:
 		// It moves groups one after the other: whoever asked may have stopped waiting.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maintenanceLimit)
@@ -54,7 +56,7 @@ func (p *peers) Call(ctx context.Context, from, method string, body []byte) ([]b
 			if err := p.api.ownsItself(ctx, req.Group); err != nil {
 				return control.SwitchoverResult{}, err
 			}
-			return p.api.switchover(ctx, req, from, func(control.SwitchoverStep) {})
+			return p.api.switchover(ctx, req, askedOn(from), func(control.SwitchoverStep) {})
 		})
 	}
 	return nil, fmt.Errorf("this agent does not know %q: it may be older than %s's", method, from)

@@ -62,9 +62,10 @@ type mover struct {
 	req      control.SwitchoverRequest
 	progress func(control.SwitchoverStep)
 	result   control.SwitchoverResult
-	asker    string // the node on which somebody asked for it
-	cause    Cause  // CauseSwitchover, unless this node moves the group by itself
+	cause    Cause
 	why      string
+	byPolicy bool          // it is made only while Decide still wants it
+	byPerson bool          // somebody waits for the answer, and can say it differently
 	drains   bool          // open connections are finished here; decided by preflight
 	drain    time.Duration // for how long at most
 	hop      vip.NextHop   // how the target is reached then
@@ -73,7 +74,7 @@ type mover struct {
 // Switchover implements control.Agent: on the owner it moves the group, on any
 // other node it asks the owner to.
 func (a *api) Switchover(ctx context.Context, req control.SwitchoverRequest, progress func(control.SwitchoverStep)) (control.SwitchoverResult, error) {
-	res, err := a.switchover(ctx, req, a.loop.node, progress)
+	res, err := a.switchover(ctx, req, askedOn(a.loop.node), progress)
 	if err == nil && res.Outcome == control.OutcomeMoved {
 		// Who looks at the status next must not find the old owner, or none.
 		ctx, cancel := context.WithTimeout(ctx, a.loop.ttl)
@@ -83,7 +84,16 @@ func (a *api) Switchover(ctx context.Context, req control.SwitchoverRequest, pro
 	return res, err
 }
 
-func (a *api) switchover(ctx context.Context, req control.SwitchoverRequest, asker string, progress func(control.SwitchoverStep)) (control.SwitchoverResult, error) {
+// purpose is why a person's move is made, as the history tells it.
+type purpose struct {
+	cause Cause
+	why   string
+}
+
+// askedOn is the purpose of `hbagent switchover` on a node.
+func askedOn(node string) purpose { return purpose{CauseSwitchover, "asked for on " + node} }
+
+func (a *api) switchover(ctx context.Context, req control.SwitchoverRequest, p purpose, progress func(control.SwitchoverStep)) (control.SwitchoverResult, error) {
 	var owner string
 	var problem error
 	err := a.loop.do(ctx, func() { owner, problem = a.loop.admit(req) })
@@ -95,7 +105,7 @@ func (a *api) switchover(ctx context.Context, req control.SwitchoverRequest, ask
 		owner, _ = a.loop.awaitOwner(ctx, req.Group, "")
 		cancel()
 	}
-	m := &mover{loop: a.loop, req: req, asker: asker, progress: progress, cause: CauseSwitchover, why: "asked for on " + asker, result: control.SwitchoverResult{Group: req.Group, From: owner, To: req.To, Steps: []control.SwitchoverStep{}}}
+	m := &mover{loop: a.loop, req: req, progress: progress, cause: p.cause, why: p.why, byPerson: true, result: control.SwitchoverResult{Group: req.Group, From: owner, To: req.To, Steps: []control.SwitchoverStep{}}}
 	switch owner {
 	case "":
 		return m.refuse("nobody owns " + req.Group + " now, so there is nothing to move: look at hbagent status"), nil
@@ -109,7 +119,7 @@ func (a *api) switchover(ctx context.Context, req control.SwitchoverRequest, ask
 func (l *loop) newMover(group, to string, cause Cause, why string) *mover {
 	return &mover{
 		loop: l, req: control.SwitchoverRequest{Group: group, To: to}, progress: func(control.SwitchoverStep) {},
-		asker: l.node, cause: cause, why: why, result: control.SwitchoverResult{Group: group, From: l.node, To: to},
+		cause: cause, why: why, result: control.SwitchoverResult{Group: group, From: l.node, To: to},
 	}
 }
 
@@ -209,7 +219,7 @@ func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
 		if g == nil || !g.open {
 			return
 		}
-		if byPolicy := m.cause == CauseFailback || m.cause == CauseMaintenance; byPolicy {
+		if m.byPolicy {
 			if d := Decide(l.situation(name, g)); d.MoveTo != to || d.Cause != m.cause {
 				return // what was known when this move began is no longer so
 			}

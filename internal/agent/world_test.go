@@ -138,10 +138,8 @@ func (w *world) boot(name string) *testNode {
 	n.addrs = &fakeAddresses{n: n}
 	n.loop.addrs, n.loop.net = n.addrs, n
 	n.store = &store{path: filepath.Join(w.dir, name+".json"), bootID: "boot"}
+	n.history = openHistory(filepath.Join(w.dir, name+".events"), name, false, log)
 	var err error
-	if n.history, err = openHistory(filepath.Join(w.dir, name+".events"), name, log); err != nil {
-		w.t.Fatal(err)
-	}
 	n.maintenanceStore = &maintenanceFile{path: filepath.Join(w.dir, name+".maintenance")}
 	if n.maintenance, err = n.maintenanceStore.read(); err != nil {
 		w.t.Fatal(err)
@@ -168,7 +166,7 @@ func (w *world) boot(name string) *testNode {
 	ctx, stop := context.WithCancelCause(context.Background())
 	n.stop = stop
 	n.hooks = newHooks(ctx, log, n.history)
-	n.api = &api{loop: n.loop, log: log}
+	n.api = newAPI(n.loop, log)
 	fake := func(checks.Spec, checks.Options) (checks.Checker, error) { return (*freshCheck)(n), nil }
 	if n.api.runner, err = checks.NewRunner(checkSpecs(cfg, name), func(checks.State) {}, checks.Options{New: fake}); err != nil {
 		w.t.Fatal(err)

@@ -41,6 +41,7 @@ Exit codes: 0 done, 1 not done (the reason says why), 2 wrong usage.`,
 	f.BoolVar(&req.Force, "force", false, "even if a group is left without an owner")
 	f.BoolVar(&req.Strict, "strict", false, "reset open connections instead of finishing them")
 	f.BoolVar(&asJSON, "json", false, "print the result as JSON (docs/cli-json.md)")
+	a.completeFlag(cmd, "node", nodeNames)
 	return cmd
 }
 

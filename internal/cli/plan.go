@@ -47,6 +47,8 @@ agent cannot be asked), 2 wrong usage.`,
 	cmd.Flags().StringArrayVar(&down, "down", nil, "assume that `NODE` is gone; may be repeated")
 	cmd.Flags().StringArrayVar(&fail, "fail", nil, "assume that a check fails: `CHECK@NODE`; may be repeated")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON (docs/cli-json.md)")
+	a.completeFlag(cmd, "down", nodeNames)
+	a.completeFlag(cmd, "fail", checksOnNodes)
 	return cmd
 }
 

@@ -148,20 +148,3 @@ func (a *app) printJSON(w io.Writer, v any, indent bool) error {
 	}
 	return enc.Encode(v)
 }
-
-// completionLimit keeps the shell from hanging at a Tab.
-const completionLimit = time.Second
-
-// completeGroups offers the groups of the running agent.
-func (a *app) completeGroups(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	ctx, cancel := context.WithTimeout(cmd.Context(), completionLimit)
-	defer cancel()
-	s, err := control.NewClient(a.runDir).Status(ctx)
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	return groupNames(s), cobra.ShellCompDirectiveNoFileComp
-}

@@ -40,6 +40,9 @@ Exit codes: 0 moved, 1 not moved, 2 wrong usage.`,
 	cmd.Flags().BoolVar(&req.Strict, "strict", false, "reset open connections instead of finishing them")
 	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return when the new owner is active")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON (docs/cli-json.md)")
+	if err := cmd.RegisterFlagCompletionFunc("to", a.ownersOf); err != nil {
+		panic(err) // no such flag: the program is wrong
+	}
 	return cmd
 }
 

@@ -96,56 +96,6 @@ func TestSwitchoverInterrupted(t *testing.T) {
 	}
 }
 
-func TestEvents(t *testing.T) {
-	history := []control.Event{
-		{At: controltest.Now.Add(-time.Hour), Node: "web1", Kind: "started", Detail: "version 0.4.0"},
-		{At: controltest.Now.Add(-95 * time.Second), Node: "web2", Group: "web", Kind: "owner", From: "web1", To: "web2", Epoch: 9, Reason: "web1 was not heard for 1s"},
-		{At: controltest.Now.Add(-94 * time.Second), Node: "web2", Group: "web", Kind: "owner", From: "web2", Reason: "check fails", Detail: "apache"},
-	}
-	live := make(chan control.Event)
-	dir := controltest.Serve(t, controltest.Agent{
-		OnEvents: func(_ context.Context, since time.Time, max int) ([]control.Event, error) {
-			if !since.IsZero() && !since.Equal(controltest.Now.Add(-12*time.Hour)) {
-				return nil, errors.New("asked for events since " + since.String())
-			}
-			return history, nil
-		},
-		OnSubscribe: func(context.Context) (<-chan control.Event, error) { return live, nil },
-	})
-	t.Run("text", func(t *testing.T) {
-		got := run(t, "events", "--since", "12h", "--run-dir", dir)
-		if got.code != exitOK {
-			t.Errorf("got %+v", got)
-		}
-		golden(t, "events.txt", got.stdout)
-	})
-	t.Run("json", func(t *testing.T) {
-		got := run(t, "events", "--json", "--run-dir", dir)
-		var back []control.Event
-		for line := range strings.Lines(got.stdout) {
-			var e control.Event
-			if err := json.Unmarshal([]byte(line), &e); err != nil {
-				t.Fatal(err)
-			}
-			back = append(back, e)
-		}
-		if diff := cmp.Diff(history, back); diff != "" {
-			t.Errorf("events (-want +got):\n%s", diff)
-		}
-	})
-	t.Run("follow until Ctrl-C", func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		a, _ := testApp(t)
-		out := &onWrite{when: "Ctrl-C now", do: cancel}
-		a.stdout = out
-		go func() { live <- control.Event{At: controltest.Now, Node: "web1", Kind: "note", Detail: "Ctrl-C now"} }()
-		code := a.run(ctx, []string{"events", "--follow", "--since", "12h", "--run-dir", dir})
-		if code != exitOK || !strings.Contains(out.String(), "web1 -> web2: web1 was not heard for 1s") {
-			t.Errorf("code %d, stdout %s", code, out.String())
-		}
-	})
-}
-
 // onWrite calls do when it sees a text.
 type onWrite struct {
 	strings.Builder

@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"path/filepath"
-	"time"
 )
 
 // Agent is what the socket offers, implemented by internal/agent. The server calls every method from
@@ -18,11 +17,16 @@ type Agent interface {
 	// or check that does not exist is CodeNotFound.
 	Plan(ctx context.Context, req PlanRequest) (Plan, error)
 
-	// Events returns the history from since on, oldest first, and of it the newest max.
-	Events(ctx context.Context, since time.Time, max int) ([]Event, error)
+	// Events returns the history, of this node or of the whole cluster. A node that does not exist is CodeNotFound;
+	// one that does not answer in time is named in Sources, and no error.
+	Events(ctx context.Context, q EventQuery) (History, error)
 
-	// Subscribe returns the events that happen from now on. The channel is closed when ctx ends, and
-	// also when the reader has fallen behind its buffer: the agent never waits for a reader.
+	// Follow returns the history and, on the channel, each event that happens from then on, without a gap and
+	// none of them twice. The channel is closed when ctx ends, and also when the reader has fallen behind its
+	// buffer: the agent never waits for a reader.
+	Follow(ctx context.Context, q EventQuery) (History, <-chan Event, error)
+
+	// Subscribe returns the events that this node records from now on. The channel is closed as that of Follow.
 	Subscribe(ctx context.Context) (<-chan Event, error)
 
 	// Switchover moves a group as planned. It calls progress for each step, in order, from any one
@@ -54,7 +58,7 @@ func SocketPath(runDir string) string { return filepath.Join(runDir, SocketName)
 const (
 	pathStatus      = "/v1/status"      // GET, Status
 	pathPlan        = "/v1/plan"        // POST PlanRequest, Plan; changes nothing, so everybody may
-	pathEvents      = "/v1/events"      // GET ?since=RFC3339&max=N&follow=true, stream of message
+	pathEvents      = "/v1/events"      // GET ?since=RFC3339&max=N&follow=true&scope=cluster&node=NAME, stream of message
 	pathSwitchover  = "/v1/switchover"  // POST SwitchoverRequest, stream of message
 	pathMaintenance = "/v1/maintenance" // POST MaintenanceRequest, MaintenanceResult
 	pathChecksRun   = "/v1/checks/run"  // POST checksRequest, []CheckRun
@@ -71,6 +75,7 @@ type reloadRequest struct {
 
 // message is one line of a stream. Exactly one field is set; a line with none is a sign of life.
 type message struct {
+	Source *EventSource      `json:"source,omitempty"` // before the events: each node that was asked
 	Event  *Event            `json:"event,omitempty"`
 	Step   *SwitchoverStep   `json:"step,omitempty"`
 	Result *SwitchoverResult `json:"result,omitempty"`

@@ -82,25 +82,37 @@ func (c *Client) Reload(ctx context.Context, force bool) (ReloadResult, error) {
 	return r, err
 }
 
-// Events returns the history from since on, oldest first; max 0 means the server's default.
+// Events returns the history of the agent's own node from since on, oldest first; max 0 means the server's default.
 func (c *Client) Events(ctx context.Context, since time.Time, max int) ([]Event, error) {
-	var events []Event
-	err := c.eventStream(ctx, eventsQuery{since: since, max: max}, func(e Event) error {
-		events = append(events, e)
+	h, err := c.History(ctx, EventQuery{Since: since, Max: max})
+	return h.Events, err
+}
+
+// History returns the history that was asked for; Max 0 means the server's default. An agent that does not know of
+// other nodes' histories answers with its own, and no Sources.
+func (c *Client) History(ctx context.Context, q EventQuery) (h History, err error) {
+	err = c.eventStream(ctx, eventsQuery{EventQuery: q}, func(s EventSource) error {
+		h.Sources = append(h.Sources, s)
+		return nil
+	}, func(e Event) error {
+		h.Events = append(h.Events, e)
 		return nil
 	})
-	return events, err
+	return h, err
 }
 
-// Follow calls f with the history from since on and then with every event as it happens, until ctx
-// ends (its error), f returns an error (that), or the agent goes away.
-func (c *Client) Follow(ctx context.Context, since time.Time, f func(Event) error) error {
-	return c.eventStream(ctx, eventsQuery{since: since, follow: true}, f)
+// Follow calls source for each node that was asked, f with the history and then with every event as it happens, until ctx
+// ends (its error), one of them returns an error (that), or the agent goes away.
+func (c *Client) Follow(ctx context.Context, q EventQuery, source func(EventSource) error, f func(Event) error) error {
+	return c.eventStream(ctx, eventsQuery{EventQuery: q, follow: true}, source, f)
 }
 
-func (c *Client) eventStream(ctx context.Context, q eventsQuery, f func(Event) error) error {
+func (c *Client) eventStream(ctx context.Context, q eventsQuery, source func(EventSource) error, f func(Event) error) error {
 	return c.stream(ctx, http.MethodGet, pathEvents+"?"+q.encode(), nil, func(m message) (bool, error) {
-		if m.Event != nil {
+		switch {
+		case m.Source != nil:
+			return false, source(*m.Source)
+		case m.Event != nil:
 			return false, f(*m.Event)
 		}
 		return m.End, nil

@@ -17,11 +17,7 @@ const (
 	silenceLimit = 20 * time.Second
 	// stepBuffer is more than a switchover has steps. A caller too slow for that loses steps from the
 	// live view; the result has them all.
-	stepBuffer = 64
-	// overlap is how many of the last historical events are compared with the first live ones, so that
-	// one that happens between subscribing and reading the history is not told twice.
-	overlap = 64
-
+	stepBuffer    = 64
 	defaultEvents = 1000
 	maxEvents     = 100_000
 )
@@ -56,14 +52,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	ctx := r.Context()
-	var live <-chan Event
-	if q.follow { // before the history is read, so that nothing falls in between
-		if live, err = s.agent.Subscribe(ctx); err != nil {
-			s.fail(w, err)
-			return
-		}
-	}
-	past, err := s.past(ctx, q)
+	past, live, err := s.history(ctx, q)
 	if err != nil {
 		s.fail(w, err)
 		return
@@ -73,20 +62,26 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Server) past(ctx context.Context, q eventsQuery) ([]Event, error) {
+// history asks the agent; live is nil where nothing is to be followed.
+func (s *Server) history(ctx context.Context, q eventsQuery) (past History, live <-chan Event, err error) {
+	if q.follow {
+		return s.agent.Follow(ctx, q.EventQuery)
+	}
 	ctx, cancel := context.WithTimeout(ctx, readLimit)
 	defer cancel()
-	return s.agent.Events(ctx, q.since, q.max)
+	past, err = s.agent.Events(ctx, q.EventQuery)
+	return past, nil, err
 }
 
 // tell sends the past, then what live brings (nil: nothing) until the caller or the agent ends it. The
 // returned error is about the connection.
-func (s *Server) tell(ctx context.Context, st *stream, past []Event, live <-chan Event) error {
-	told := make(map[Event]bool, overlap)
-	for i, e := range past {
-		if i >= len(past)-overlap {
-			told[identity(e)] = true
+func (s *Server) tell(ctx context.Context, st *stream, past History, live <-chan Event) error {
+	for _, source := range past.Sources {
+		if err := st.send(message{Source: &source}); err != nil {
+			return err
 		}
+	}
+	for _, e := range past.Events {
 		if err := st.send(message{Event: &e}); err != nil {
 			return err
 		}
@@ -107,8 +102,6 @@ func (s *Server) tell(ctx context.Context, st *stream, past []Event, live <-chan
 			case !ok:
 				return st.send(message{Error: Errorf(CodeUnavailable,
 					"this reader fell behind the events: ask again with --since")})
-			case told[identity(e)]:
-				continue
 			}
 			if err := st.send(message{Event: &e}); err != nil {
 				return err
@@ -121,25 +114,27 @@ func (s *Server) tell(ctx context.Context, st *stream, past []Event, live <-chan
 	}
 }
 
-// identity strips what makes equal instants unequal to ==: the monotonic reading and the location.
-func identity(e Event) Event {
-	e.At = e.At.Round(0).UTC()
-	return e
-}
-
 type eventsQuery struct {
-	since  time.Time
-	max    int
+	EventQuery
 	follow bool
 }
 
+// scopeCluster is the value of scope for the whole cluster; the only other one is empty.
+const scopeCluster = "cluster"
+
 func (q eventsQuery) encode() string {
 	v := url.Values{}
-	if !q.since.IsZero() {
-		v.Set("since", q.since.Format(time.RFC3339Nano))
+	if !q.Since.IsZero() {
+		v.Set("since", q.Since.Format(time.RFC3339Nano))
 	}
-	if q.max > 0 {
-		v.Set("max", strconv.Itoa(q.max))
+	if q.Max > 0 {
+		v.Set("max", strconv.Itoa(q.Max))
+	}
+	if q.Cluster {
+		v.Set("scope", scopeCluster)
+	}
+	if q.Node != "" {
+		v.Set("node", q.Node)
 	}
 	if q.follow {
 		v.Set("follow", "true")
@@ -148,16 +143,26 @@ func (q eventsQuery) encode() string {
 }
 
 func parseEventsQuery(v url.Values) (q eventsQuery, err error) {
-	q.max = defaultEvents
+	q.Max = defaultEvents
 	if t := v.Get("since"); t != "" {
-		if q.since, err = time.Parse(time.RFC3339Nano, t); err != nil {
+		if q.Since, err = time.Parse(time.RFC3339Nano, t); err != nil {
 			return q, Errorf(CodeBadRequest, "since: %v", err)
 		}
 	}
 	if n := v.Get("max"); n != "" {
-		if q.max, err = strconv.Atoi(n); err != nil || q.max < 1 || q.max > maxEvents {
+		if q.Max, err = strconv.Atoi(n); err != nil || q.Max < 1 || q.Max > maxEvents {
 			return q, Errorf(CodeBadRequest, "max: %q is not a number from 1 to %d", n, maxEvents)
 		}
+	}
+	switch scope := v.Get("scope"); scope {
+	case "":
+	case scopeCluster:
+		q.Cluster = true
+	default:
+		return q, Errorf(CodeBadRequest, "scope: %q is not %q", scope, scopeCluster)
+	}
+	if q.Node = v.Get("node"); q.Node != "" && q.Cluster {
+		return q, Errorf(CodeBadRequest, "node: one node's history, or scope=%s: not both", scopeCluster)
 	}
 	if f := v.Get("follow"); f != "" {
 		if q.follow, err = strconv.ParseBool(f); err != nil {

@@ -18,37 +18,54 @@ func event(second int, kind string) control.Event {
 
 func TestEventsPassTheQuestionOn(t *testing.T) {
 	since := controltest.Now.Add(123456789)
+	want := control.History{
+		Events:  []control.Event{event(1, "a"), event(2, "b")},
+		Sources: []control.EventSource{{Node: "web1"}, {Node: "web2", Error: "is down"}, {Node: "db1", SkewMs: -3000}},
+	}
+	want.Events[1].Accounts = []control.Account{{Node: "web2", At: controltest.Now, Seq: 3, Reason: "saw it"}}
+	var asked control.EventQuery
 	dir := controltest.Serve(t, controltest.Agent{
-		OnEvents: func(_ context.Context, gotSince time.Time, gotMax int) ([]control.Event, error) {
-			if !gotSince.Equal(since) || gotMax != 7 {
-				return nil, errors.New("the question has changed on the way")
-			}
-			return []control.Event{event(1, "a"), event(2, "b")}, nil
+		OnEvents: func(_ context.Context, q control.EventQuery) (control.History, error) {
+			asked = q
+			return want, nil
 		},
 	})
-	got, err := control.NewClient(dir).Events(testContext(t), since, 7)
-	if err != nil {
-		t.Fatal(err)
+	for _, q := range []control.EventQuery{
+		{Since: since, Max: 7}, {Since: since, Max: 7, Cluster: true}, {Since: since, Max: 7, Node: "web2"},
+	} {
+		got, err := control.NewClient(dir).History(testContext(t), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(q, asked); diff != "" {
+			t.Errorf("the question has changed on the way (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("history (-want +got):\n%s", diff)
+		}
 	}
-	if diff := cmp.Diff([]control.Event{event(1, "a"), event(2, "b")}, got); diff != "" {
-		t.Errorf("events (-want +got):\n%s", diff)
+	_, err := control.NewClient(dir).History(testContext(t), control.EventQuery{Cluster: true, Node: "web2"})
+	if e := (*control.Error)(nil); !errors.As(err, &e) || e.Code != control.CodeBadRequest {
+		t.Errorf("one node and the whole cluster: %v, want CodeBadRequest", err)
 	}
 }
 
-// TestFollow has an event that is in the history and comes live, too: it happened in between.
 func TestFollow(t *testing.T) {
 	live := make(chan control.Event, 3)
 	live <- event(2, "in between")
 	live <- event(3, "new")
 	dir := controltest.Serve(t, controltest.Agent{
-		OnEvents: func(context.Context, time.Time, int) ([]control.Event, error) {
-			return []control.Event{event(1, "old"), event(2, "in between")}, nil
+		OnEvents: func(context.Context, control.EventQuery) (control.History, error) {
+			return control.History{Events: []control.Event{event(1, "old")}, Sources: []control.EventSource{{Node: "web2", Error: "is down"}}}, nil
 		},
-		OnSubscribe: func(context.Context) (<-chan control.Event, error) { return live, nil },
+		OnFollow: func(context.Context) (<-chan control.Event, error) { return live, nil },
 	})
 	ctx, cancel := context.WithCancel(testContext(t))
 	var got []string
-	err := control.NewClient(dir).Follow(ctx, time.Time{}, func(e control.Event) error {
+	err := control.NewClient(dir).Follow(ctx, control.EventQuery{}, func(s control.EventSource) error {
+		got = append(got, s.Node+" "+s.Error)
+		return nil
+	}, func(e control.Event) error {
 		got = append(got, e.Kind)
 		if e.Kind == "new" {
 			cancel()
@@ -58,7 +75,7 @@ func TestFollow(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the caller's cancellation", err)
 	}
-	if diff := cmp.Diff([]string{"old", "in between", "new"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"web2 is down", "old", "in between", "new"}, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
@@ -68,20 +85,20 @@ func TestFollowEnds(t *testing.T) {
 		live := make(chan control.Event)
 		close(live)
 		dir := controltest.Serve(t, controltest.Agent{
-			OnSubscribe: func(context.Context) (<-chan control.Event, error) { return live, nil },
+			OnFollow: func(context.Context) (<-chan control.Event, error) { return live, nil },
 		})
-		wantUnavailable(t, control.NewClient(dir).Follow(testContext(t), time.Time{}, nil))
+		wantUnavailable(t, control.NewClient(dir).Follow(testContext(t), control.EventQuery{}, nil, nil))
 	})
 	t.Run("when the agent stops", func(t *testing.T) {
 		dir := t.TempDir()
 		stop := controltest.ServeIn(t, control.ServerOptions{RunDir: dir, Agent: controltest.Agent{
-			OnEvents: func(context.Context, time.Time, int) ([]control.Event, error) {
-				return []control.Event{event(1, "first")}, nil
+			OnEvents: func(context.Context, control.EventQuery) (control.History, error) {
+				return control.History{Events: []control.Event{event(1, "first")}}, nil
 			},
 		}})
 		started, ended := make(chan struct{}), make(chan error, 1)
 		go func() {
-			ended <- control.NewClient(dir).Follow(testContext(t), time.Time{}, func(control.Event) error {
+			ended <- control.NewClient(dir).Follow(testContext(t), control.EventQuery{}, nil, func(control.Event) error {
 				close(started)
 				return nil
 			})
@@ -93,11 +110,11 @@ func TestFollowEnds(t *testing.T) {
 	t.Run("with the reader's own error", func(t *testing.T) {
 		full := errors.New("disk full")
 		dir := controltest.Serve(t, controltest.Agent{
-			OnEvents: func(context.Context, time.Time, int) ([]control.Event, error) {
-				return []control.Event{event(1, "first")}, nil
+			OnEvents: func(context.Context, control.EventQuery) (control.History, error) {
+				return control.History{Events: []control.Event{event(1, "first")}}, nil
 			},
 		})
-		err := control.NewClient(dir).Follow(testContext(t), time.Time{}, func(control.Event) error { return full })
+		err := control.NewClient(dir).Follow(testContext(t), control.EventQuery{}, nil, func(control.Event) error { return full })
 		if !errors.Is(err, full) {
 			t.Errorf("got %v, want %v", err, full)
 		}

@@ -127,20 +127,6 @@ type Draining struct {
 	LeftMs      int64 `json:"left_ms"`     // then the rest is reset
 }
 
-// Event is one line of the history.
-type Event struct {
-	At      time.Time `json:"at"`
-	Node    string    `json:"node"`            // who recorded it
-	Group   string    `json:"group,omitempty"` // empty: about the node itself
-	Kind    string    `json:"kind"`
-	Subject string    `json:"subject,omitempty"` // the peer, check or hook it is about
-	From    string    `json:"from,omitempty"`    // an owner, a state or a judgement, as Kind has it
-	To      string    `json:"to,omitempty"`
-	Epoch   uint64    `json:"epoch,omitempty"`
-	Reason  string    `json:"reason,omitempty"`
-	Detail  string    `json:"detail,omitempty"`
-}
-
 // SwitchoverRequest asks for a planned move.
 type SwitchoverRequest struct {
 	Group string `json:"group"`

@@ -80,22 +80,28 @@ type said struct {
 	command string
 	code    int
 	stdout  string
-	all     string // with stderr, where the command failed
+	stderr  string
+	all     string // stdout, and stderr where the command failed
 }
 
 // verb runs a command of hbagent on a node.
 func (s *site) verb(t testing.TB, node string, args ...string) said {
 	t.Helper()
+	return run(t, s.Node(node), command(args...))
+}
+
+// command is a command of hbagent.
+func command(args ...string) *exec.Cmd {
 	cmd := exec.Command(labtest.Program(), args...)
 	cmd.Args[0] = "hbagent"
-	return run(t, s.Node(node), cmd)
+	return cmd
 }
 
 // run runs a program on a node to its end.
 func run(t testing.TB, n *lab.Node, cmd *exec.Cmd) said {
 	t.Helper()
-	out, err := n.Output(within(t), cmd)
-	r := said{command: fmt.Sprintf("%s on %s", strings.Join(cmd.Args, " "), n.Name), stdout: string(out), all: string(out)}
+	out, errs, err := n.Outputs(within(t), cmd)
+	r := said{command: fmt.Sprintf("%s on %s", strings.Join(cmd.Args, " "), n.Name), stdout: string(out), stderr: string(errs), all: string(out)}
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit):
@@ -132,7 +138,7 @@ func (r said) failure() error {
 // events reads the history that a node has recorded since a moment.
 func (s *site) events(t testing.TB, node string, since time.Time) []control.Event {
 	t.Helper()
-	r := s.verb(t, node, "events", "--json")
+	r := s.verb(t, node, "events", "--local", "--json")
 	r.wants(t, 0)
 	var list []control.Event
 	for line := range strings.Lines(r.stdout) {
@@ -230,11 +236,7 @@ func waitLog(t testing.TB, n *lab.Node, phrases ...string) {
 	t.Helper()
 	eventually(t, func(context.Context) error {
 		for line := range strings.Lines(agentLog(n)) {
-			all := true
-			for _, p := range phrases {
-				all = all && strings.Contains(line, p)
-			}
-			if all {
+			if containsAll(line, phrases) {
 				return nil
 			}
 		}
@@ -242,11 +244,23 @@ func waitLog(t testing.TB, n *lab.Node, phrases ...string) {
 	})
 }
 
+func containsAll(line string, phrases []string) bool {
+	for _, p := range phrases {
+		if !strings.Contains(line, p) {
+			return false
+		}
+	}
+	return true
+}
+
 // agentLog is everything the agents of a node have said.
-func agentLog(n *lab.Node) string {
-	b, err := os.ReadFile(filepath.Join(n.Dir(), lab.AgentLog+".log"))
+func agentLog(n *lab.Node) string { return processLog(n, lab.AgentLog) }
+
+// processLog is everything that the programs that were started on a node under a name have said.
+func processLog(n *lab.Node, name string) string {
+	b, err := os.ReadFile(filepath.Join(n.Dir(), name+".log"))
 	if err != nil {
-		return "" // no agent was started there
+		return "" // none was started there
 	}
 	return string(b)
 }

@@ -65,22 +65,28 @@ func (n *Node) Start(name string, cmd *exec.Cmd) (*Process, error) {
 // Output runs cmd on the node to its end, or kills it when ctx ends, and returns its stdout. The error
 // holds what it said on stderr; errors.As finds the [*exec.ExitError].
 func (n *Node) Output(ctx context.Context, cmd *exec.Cmd) ([]byte, error) {
+	stdout, _, err := n.Outputs(ctx, cmd)
+	return stdout, err
+}
+
+// Outputs is Output that also returns what the command said on stderr.
+func (n *Node) Outputs(ctx context.Context, cmd *exec.Cmd) (out, said []byte, err error) {
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	cmd.WaitDelay = killedAfter
 	n.prepare(cmd)
 	if err := n.Do(cmd.Start); err != nil {
-		return nil, fmt.Errorf("run %s on %s: %w", cmd.Args[0], n.Name, err)
+		return nil, nil, fmt.Errorf("run %s on %s: %w", cmd.Args[0], n.Name, err)
 	}
 	stop := context.AfterFunc(ctx, func() {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // fails only when it is gone
 	})
 	defer stop()
 	if err := cmd.Wait(); err != nil {
-		return stdout.Bytes(), fmt.Errorf("%s on %s: %w: %s", strings.Join(cmd.Args, " "), n.Name,
+		return stdout.Bytes(), stderr.Bytes(), fmt.Errorf("%s on %s: %w: %s", strings.Join(cmd.Args, " "), n.Name,
 			errors.Join(err, ctx.Err()), bytes.TrimSpace(stderr.Bytes()))
 	}
-	return stdout.Bytes(), nil
+	return stdout.Bytes(), stderr.Bytes(), nil
 }
 
 // prepare gives a command its own process group and an environment without traces of the host's service

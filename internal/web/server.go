@@ -27,7 +27,7 @@ const (
 // Agent is what the page shows, a part of [control.Agent]; see there.
 type Agent interface {
 	Status(ctx context.Context) (control.Status, error)
-	Events(ctx context.Context, since time.Time, max int) ([]control.Event, error)
+	Events(ctx context.Context, q control.EventQuery) (control.History, error)
 	Subscribe(ctx context.Context) (<-chan control.Event, error)
 }
 

@@ -11,12 +11,13 @@ import (
 )
 
 // Agent is a [control.Agent] made of functions. A nil one answers with the zero value, and Subscribe
-// with a channel that stays silent.
+// and Follow with a channel that stays silent.
 type Agent struct {
 	OnStatus      func(context.Context) (control.Status, error)
 	OnPlan        func(context.Context, control.PlanRequest) (control.Plan, error)
-	OnEvents      func(context.Context, time.Time, int) ([]control.Event, error)
+	OnEvents      func(context.Context, control.EventQuery) (control.History, error)
 	OnSubscribe   func(context.Context) (<-chan control.Event, error)
+	OnFollow      func(context.Context) (<-chan control.Event, error) // what comes after OnEvents
 	OnSwitchover  func(context.Context, control.SwitchoverRequest, func(control.SwitchoverStep)) (control.SwitchoverResult, error)
 	OnMaintenance func(context.Context, control.MaintenanceRequest) (control.MaintenanceResult, error)
 	OnRunChecks   func(context.Context, string) ([]control.CheckRun, error)
@@ -42,11 +43,11 @@ func (a Agent) Plan(ctx context.Context, req control.PlanRequest) (control.Plan,
 }
 
 // Events implements control.Agent.
-func (a Agent) Events(ctx context.Context, since time.Time, max int) ([]control.Event, error) {
+func (a Agent) Events(ctx context.Context, q control.EventQuery) (control.History, error) {
 	if a.OnEvents == nil {
-		return nil, nil
+		return control.History{}, nil
 	}
-	return a.OnEvents(ctx, since, max)
+	return a.OnEvents(ctx, q)
 }
 
 // Subscribe implements control.Agent.
@@ -55,6 +56,16 @@ func (a Agent) Subscribe(ctx context.Context) (<-chan control.Event, error) {
 		return make(chan control.Event), nil
 	}
 	return a.OnSubscribe(ctx)
+}
+
+// Follow implements control.Agent.
+func (a Agent) Follow(ctx context.Context, q control.EventQuery) (control.History, <-chan control.Event, error) {
+	past, err := a.Events(ctx, q)
+	if err != nil || a.OnFollow == nil {
+		return past, make(chan control.Event), err
+	}
+	live, err := a.OnFollow(ctx)
+	return past, live, err
 }
 
 // Switchover implements control.Agent.
