@@ -87,6 +87,7 @@ func checkSpecs(cfg *config.Config, node string) []checks.Spec {
 	for _, c := range cfg.ChecksFor(node) {
 		specs = append(specs, checks.Spec{
 			Name: c.Name, Type: c.Type, URL: c.URL, Body: c.Body, Status: c.Status, Saturated: c.Saturated,
+			MaxBusy: c.MaxBusy, MaxActive: c.MaxActive, MaxDropped: c.MaxDropped, MaxLag: c.MaxLag, MaxThreads: c.MaxThreads, ReadOnly: c.ReadOnly,
 			Address: c.Address, DSNFile: c.DSNFile, Command: c.Command, Unit: c.Unit, Interface: c.Interface, Target: c.Target,
 			Interval: c.Interval, Timeout: c.Timeout, Fall: c.Fall, Rise: c.Rise, Required: c.Required,
 		})

@@ -88,24 +88,30 @@ type Node struct {
 
 // Check is a [[check]] table. Fields that its Type does not use are zero.
 type Check struct {
-	Name      string
-	Type      string        // one of CheckTypes
-	URL       string        // apache, nginx, http
-	Address   string        // memcached, tcp: host:port
-	DSNFile   string        // mysql: absolute path
-	Command   []string      // exec: program (absolute path) and its arguments
-	Unit      string        // systemd
-	Interface string        // link; arp: empty means the interface of the route to Target
-	Target    netip.Addr    // arp: invalid means the default gateway
-	Body      string        // apache, nginx, http: regular expression (RE2); empty accepts every body
-	Status    int           // apache, nginx, http: expected status; 0 means 200 to 399
-	Saturated time.Duration // apache: no idle worker for this long is a failure
-	Interval  time.Duration // from the start of one probe to the start of the next
-	Timeout   time.Duration // of one probe
-	Fall      int           // consecutive failures until it fails
-	Rise      int           // consecutive successes until it passes again
-	Required  bool          // false: shown and counted, moves nothing
-	Nodes     []string      // where it runs; never nil, the default is filled in
+	Name       string
+	Type       string        // one of CheckTypes
+	URL        string        // apache, nginx, http
+	Address    string        // memcached, tcp: host:port
+	DSNFile    string        // mysql: absolute path
+	Command    []string      // exec: program (absolute path) and its arguments
+	Unit       string        // systemd
+	Interface  string        // link; arp: empty means the interface of the route to Target
+	Target     netip.Addr    // arp: invalid means the default gateway
+	Body       string        // apache, nginx, http: regular expression (RE2); empty accepts every body
+	Status     int           // apache, nginx, http: expected status; 0 means 200 to 399
+	Saturated  time.Duration // apache: no idle worker for this long is a failure
+	MaxBusy    int           // apache: more busy workers are a failure; 0: any number
+	MaxActive  int           // nginx: more active connections are a failure; 0: any number
+	MaxDropped int           // nginx: more connections dropped since the last probe are a failure; 0: any number
+	MaxLag     time.Duration // mysql: a replica further behind, or broken, fails; 0: it is shown only
+	MaxThreads int           // mysql: more threads running are a failure; 0: any number
+	ReadOnly   string        // mysql: read_only must be "on" or "off"; empty: either
+	Interval   time.Duration // from the start of one probe to the start of the next
+	Timeout    time.Duration // of one probe
+	Fall       int           // consecutive failures until it fails
+	Rise       int           // consecutive successes until it passes again
+	Required   bool          // false: shown and counted, moves nothing
+	Nodes      []string      // where it runs; never nil, the default is filled in
 }
 
 // Budget is so many things in so much time.

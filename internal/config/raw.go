@@ -116,25 +116,31 @@ type rawNode struct {
 }
 
 type rawCheck struct {
-	At        span                   // of the header
-	Name      setting[string]        `toml:"name"`
-	Type      setting[string]        `toml:"type"`
-	URL       setting[string]        `toml:"url"`
-	Address   setting[string]        `toml:"address"`
-	DSNFile   setting[string]        `toml:"dsn_file"`
-	Command   setting[texts]         `toml:"command"`
-	Unit      setting[string]        `toml:"unit"`
-	Interface setting[string]        `toml:"interface"`
-	Target    setting[string]        `toml:"target"`
-	Body      setting[string]        `toml:"body"`
-	Status    setting[int64]         `toml:"status"`
-	Saturated setting[time.Duration] `toml:"saturated"`
-	Interval  setting[time.Duration] `toml:"interval"`
-	Timeout   setting[time.Duration] `toml:"timeout"`
-	Fall      setting[int64]         `toml:"fall"`
-	Rise      setting[int64]         `toml:"rise"`
-	Required  setting[bool]          `toml:"required"`
-	Nodes     setting[texts]         `toml:"nodes"`
+	At         span                   // of the header
+	Name       setting[string]        `toml:"name"`
+	Type       setting[string]        `toml:"type"`
+	URL        setting[string]        `toml:"url"`
+	Address    setting[string]        `toml:"address"`
+	DSNFile    setting[string]        `toml:"dsn_file"`
+	Command    setting[texts]         `toml:"command"`
+	Unit       setting[string]        `toml:"unit"`
+	Interface  setting[string]        `toml:"interface"`
+	Target     setting[string]        `toml:"target"`
+	Body       setting[string]        `toml:"body"`
+	Status     setting[int64]         `toml:"status"`
+	Saturated  setting[time.Duration] `toml:"saturated"`
+	MaxBusy    setting[int64]         `toml:"max_busy"`
+	MaxActive  setting[int64]         `toml:"max_active"`
+	MaxDropped setting[int64]         `toml:"max_dropped"`
+	MaxLag     setting[time.Duration] `toml:"max_lag"`
+	MaxThreads setting[int64]         `toml:"max_threads"`
+	ReadOnly   setting[string]        `toml:"read_only"`
+	Interval   setting[time.Duration] `toml:"interval"`
+	Timeout    setting[time.Duration] `toml:"timeout"`
+	Fall       setting[int64]         `toml:"fall"`
+	Rise       setting[int64]         `toml:"rise"`
+	Required   setting[bool]          `toml:"required"`
+	Nodes      setting[texts]         `toml:"nodes"`
 }
 
 type rawGroup struct {

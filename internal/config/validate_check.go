@@ -32,10 +32,10 @@ type checkKeys struct {
 }
 
 var checkTypes = map[string]checkKeys{
-	"apache":    {[]string{"url"}, []string{"body", "status", "saturated"}, `url = "http://127.0.0.1/"`},
-	"nginx":     {[]string{"url"}, []string{"body", "status"}, `url = "http://127.0.0.1/"`},
+	"apache":    {[]string{"url"}, []string{"body", "status", "saturated", "max_busy"}, `url = "http://127.0.0.1/"`},
+	"nginx":     {[]string{"url"}, []string{"body", "status", "max_active", "max_dropped"}, `url = "http://127.0.0.1/"`},
 	"http":      {[]string{"url"}, []string{"body", "status"}, `url = "http://127.0.0.1:8080/health"`},
-	"mysql":     {[]string{"dsn_file"}, nil, `dsn_file = "/etc/hbagent/mysql.dsn"`},
+	"mysql":     {[]string{"dsn_file"}, []string{"max_lag", "max_threads", "read_only"}, `dsn_file = "/etc/hbagent/mysql.dsn"`},
 	"memcached": {[]string{"address"}, nil, `address = "127.0.0.1:11211"`},
 	"tcp":       {[]string{"address"}, nil, `address = "127.0.0.1:80"`},
 	"exec":      {[]string{"command"}, nil, `command = ["/usr/lib/nagios/plugins/check_load", "-w", "5", "-c", "10"]`},
@@ -66,6 +66,12 @@ func (r *rawCheck) special() []specialKey {
 		{"body", r.Body.written(), r.Body.key},
 		{"status", r.Status.written(), r.Status.key},
 		{"saturated", r.Saturated.written(), r.Saturated.key},
+		{"max_busy", r.MaxBusy.written(), r.MaxBusy.key},
+		{"max_active", r.MaxActive.written(), r.MaxActive.key},
+		{"max_dropped", r.MaxDropped.written(), r.MaxDropped.key},
+		{"max_lag", r.MaxLag.written(), r.MaxLag.key},
+		{"max_threads", r.MaxThreads.written(), r.MaxThreads.key},
+		{"read_only", r.ReadOnly.written(), r.ReadOnly.key},
 	}
 }
 
@@ -198,6 +204,7 @@ func (v *validator) checkTarget(raw *rawCheck, c *Check) {
 	if c.Type == "apache" {
 		c.Saturated = v.duration("saturated", &raw.Saturated, defaultSaturated, time.Second, time.Hour)
 	}
+	v.checkLimits(raw, c)
 	if raw.Unit.given() {
 		if c.Unit = raw.Unit.value; c.Unit == "" || strings.ContainsAny(c.Unit, "/ \t\n") || len(c.Unit) > 255 {
 			v.refuse(raw.Unit.at, quote(c.Unit)+" is not the name of a systemd unit", `write it as systemctl shows it, for example "apache2.service"`)

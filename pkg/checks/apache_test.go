@@ -27,17 +27,20 @@ func TestParseModStatus(t *testing.T) {
 		want workers
 		ok   bool
 	}{
-		"real":                    {modStatus, workers{12, 38}, true},
-		"CRLF":                    {strings.ReplaceAll(modStatus, "\n", "\r\n"), workers{12, 38}, true},
-		"only the scoreboard":     {"Scoreboard: __W_R...K\n", workers{3, 3}, true},
-		"garbled sums":            {"BusyWorkers: many\nIdleWorkers: -3\nScoreboard: W_\n", workers{1, 1}, true},
-		"one sum":                 {"BusyWorkers: 3\nScoreboard: W__\n", workers{1, 2}, true},
+		"real":                    {modStatus, workers{busy: 12, idle: 38}, true},
+		"CRLF":                    {strings.ReplaceAll(modStatus, "\n", "\r\n"), workers{busy: 12, idle: 38}, true},
+		"only the scoreboard":     {"Scoreboard: __W_R...K\n", workers{busy: 3, idle: 3}, true},
+		"garbled sums":            {"BusyWorkers: many\nIdleWorkers: -3\nScoreboard: W_\n", workers{busy: 1, idle: 1}, true},
+		"one sum":                 {"BusyWorkers: 3\nScoreboard: W__\n", workers{busy: 1, idle: 2}, true},
 		"numbers beyond reason":   {"BusyWorkers: 99999999999999999999\nIdleWorkers: 1\n", workers{}, false},
-		"saturated":               {"BusyWorkers: 150\nIdleWorkers: 0\n", workers{150, 0}, true},
+		"full":                    {"BusyWorkers: 2\nIdleWorkers: 0\nScoreboard: WK\n", workers{busy: 2, full: true}, true},
+		"room for more":           {"BusyWorkers: 2\nIdleWorkers: 0\nScoreboard: WK..\n", workers{busy: 2}, true},
+		"only a full scoreboard":  {"Scoreboard: WWG\n", workers{busy: 3, full: true}, true},
+		"saturated":               {"BusyWorkers: 150\nIdleWorkers: 0\n", workers{busy: 150, idle: 0}, true},
 		"HTML":                    {"<html><h1>It works!</h1>", workers{}, false},
 		"empty":                   {"", workers{}, false},
 		"empty scoreboard":        {"Scoreboard: ....\n", workers{}, false},
-		"no newline at the end":   {"BusyWorkers: 1\nIdleWorkers: 2", workers{1, 2}, true},
+		"no newline at the end":   {"BusyWorkers: 1\nIdleWorkers: 2", workers{busy: 1, idle: 2}, true},
 		"nothing after the colon": {"BusyWorkers:\nIdleWorkers:\n", workers{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -70,6 +73,28 @@ func TestApacheStatus(t *testing.T) {
 	check(t, probe(t, c, patience), false, "200 OK, but the page is not mod_status's*")
 	c = mustNew(t, Spec{Type: "apache", URL: srv.URL + "/"})
 	check(t, probe(t, c, patience), true, "200 OK")
+	if _, err := New(Spec{Name: "a", Type: "apache", URL: srv.URL + "/", MaxBusy: 3}, Options{}); err == nil {
+		t.Error("max_busy without ?auto was accepted: it would never count anything")
+	}
+}
+
+func TestApacheLimits(t *testing.T) {
+	for name, tt := range map[string]struct {
+		w    workers
+		want string // with "!" where it fails
+	}{
+		"below":         {workers{busy: 7, idle: 3}, "7 busy, 3 idle workers"},
+		"at the limit":  {workers{busy: 8, idle: 2}, "8 busy, 2 idle workers"},
+		"above":         {workers{busy: 9, idle: 1}, "!9 busy, 1 idle workers; at most 8 may be busy"},
+		"full":          {workers{busy: 8, full: true}, "8 busy, 0 idle workers: MaxRequestWorkers reached"},
+		"full and over": {workers{busy: 9, full: true}, "!9 busy, 0 idle workers: MaxRequestWorkers reached; at most 8 may be busy"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := (&apacheCheck{maxBusy: 8, saturated: time.Hour}).judge(tt.w, time.Unix(1000, 0))
+			want, fails := strings.CutPrefix(tt.want, "!")
+			check(t, r, !fails, want)
+		})
+	}
 }
 
 func TestApacheSaturated(t *testing.T) {
@@ -98,7 +123,7 @@ func TestApacheSaturated(t *testing.T) {
 			c := &apacheCheck{saturated: tt.saturated}
 			var got []string
 			for _, s := range tt.steps {
-				r := c.judge(workers{5, s.idle}, time.Unix(1000, 0).Add(s.at))
+				r := c.judge(workers{busy: 5, idle: s.idle}, time.Unix(1000, 0).Add(s.at))
 				if !r.OK {
 					r.Message = "!" + r.Message
 				}

@@ -62,12 +62,19 @@ type Spec struct {
 	Status    int           // apache, nginx, http: wanted status; 0 takes 200 to 399
 	Saturated time.Duration // apache with ?auto: without idle workers for longer than this is a failure; 0 only reports
 
-	Address   string     // tcp, memcached: host:port; memcached also a socket's path
-	DSNFile   string     // mysql: file with a go-sql-driver DSN
-	Command   []string   // exec: absolute path and arguments
-	Unit      string     // systemd
-	Interface string     // link; arp (empty: the default route's)
-	Target    netip.Addr // arp; the zero Addr: the default gateway
+	MaxBusy    int // apache with ?auto: more busy workers are a failure; 0: any number
+	MaxActive  int // nginx with stub_status: more active connections are a failure; 0: any number
+	MaxDropped int // nginx with stub_status: more connections dropped since the last probe are a failure; 0: any number
+
+	Address    string        // tcp, memcached: host:port; memcached also a socket's path
+	DSNFile    string        // mysql: file with a go-sql-driver DSN
+	MaxLag     time.Duration // mysql: a replica that is further behind, or does not replicate, fails; 0 only shows it
+	MaxThreads int           // mysql: more threads running are a failure; 0: any number
+	ReadOnly   string        // mysql: read_only must be "on" or "off"; empty: either
+	Command    []string      // exec: absolute path and arguments
+	Unit       string        // systemd
+	Interface  string        // link; arp (empty: the default route's)
+	Target     netip.Addr    // arp; the zero Addr: the default gateway
 
 	Interval time.Duration // from start to start
 	Timeout  time.Duration // of one probe

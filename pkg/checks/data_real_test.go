@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"io"
 	"net"
 	"os/exec"
 	"os/user"
@@ -39,13 +40,20 @@ func TestRealMemcached(t *testing.T) {
 			}
 			c := mustNew(t, Spec{Type: "memcached", Address: address})
 			cmd := start(t, answers(t, c), argv...)
-			for range 3 {
+			for range 3 { // what the probes themselves do is not counted
 				got := probe(t, c, patience)
 				check(t, got, true, "memcached *")
-				if !strings.HasSuffix(got.Message, ", 0.0 of 32 MiB used, 0 evictions") {
+				if !strings.HasSuffix(got.Message, ", 0.0 of 32 MiB used, no gets, no evictions") {
 					t.Errorf("message %q", got.Message)
 				}
 			}
+			for _, key := range []string{"there", "there", "there", "not"} {
+				ask(t, address, "set there 0 0 1\r\nx\r\nget "+key+"\r\nquit\r\n")
+			}
+			if got := probe(t, c, patience); !strings.HasSuffix(got.Message, " MiB used, 75% hits, no evictions") {
+				t.Errorf("message %q", got.Message)
+			}
+			ask(t, address, "delete there\r\nquit\r\n")
 			if n := stat(t, address, "curr_items"); n != "0" {
 				t.Errorf("%s items were left behind", n)
 			}
@@ -55,6 +63,19 @@ func TestRealMemcached(t *testing.T) {
 			check(t, probe(t, c, patience), true, "memcached *")
 		})
 	}
+}
+
+// ask says something to a server and waits until it hangs up.
+func ask(t *testing.T, address, text string) {
+	t.Helper()
+	network, err := network(address)
+	must(t, err)
+	conn, err := net.Dial(network, address)
+	must(t, err)
+	defer conn.Close()
+	fmt.Fprint(conn, text)
+	_, err = io.Copy(io.Discard, conn)
+	must(t, err)
 }
 
 // stat asks a memcached for one statistic.
@@ -110,7 +131,7 @@ func TestRealMariaDB(t *testing.T) {
 	c := mustNew(t, Spec{Type: "mysql", DSNFile: file})
 	got := probe(t, c, patience)
 	var n int
-	if _, err := fmt.Sscanf(got.Message, "%d connections", &n); err != nil || !got.OK || n < 1 || n > 3 {
+	if _, err := fmt.Sscanf(got.Message, "%d connections, 1 running", &n); err != nil || !got.OK || n < 1 || n > 3 {
 		t.Errorf("%+v", got)
 	}
 

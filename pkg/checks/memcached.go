@@ -12,12 +12,16 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/bradfitz/gomemcache/memcache"
 )
 
 // Given by memcached (doc/protocol.txt, "General-purpose statistics").
 const (
+	statHits      = "get_hits"
+	statMisses    = "get_misses"
+	statUptime    = "uptime"
 	statEvictions = "evictions"
 	statBytes     = "bytes"
 	statLimit     = "limit_maxbytes"
@@ -42,14 +46,19 @@ const (
 // The value is read back with incr and not with get. gomemcache's get allocates
 // as much as the answer claims to hold, up to 4 GiB, before it has read a byte;
 // incr proves the same and takes one short line.
-type memcachedCheck struct{ network, address string }
+type memcachedCheck struct {
+	network, address string
+
+	last   memcachedStats // of the probe before; zero: there was none
+	lastAt time.Time
+}
 
 func newMemcached(s Spec) (Checker, error) {
 	n, err := network(s.Address)
 	if err != nil {
 		return nil, err
 	}
-	return &memcachedCheck{n, s.Address}, nil
+	return &memcachedCheck{network: n, address: s.Address}, nil
 }
 
 func (c *memcachedCheck) Check(ctx context.Context) Result {
@@ -65,7 +74,44 @@ func (c *memcachedCheck) Check(ctx context.Context) Result {
 	if err := roundTrip(conn); err != nil {
 		return netFailure(ctx, c.address, err)
 	}
-	return pass("%v", stats)
+	return c.tell(stats, time.Now())
+}
+
+// tell shows what went on since the last probe; the first time, or when the server
+// was started again, since its start.
+func (c *memcachedCheck) tell(st memcachedStats, now time.Time) Result {
+	before, over := c.last, now.Sub(c.lastAt)
+	c.last, c.lastAt = st, now
+	if before.version == "" || st.uptime < before.uptime || st.hits < before.hits || st.misses < before.misses || st.evictions < before.evictions {
+		before, over = memcachedStats{}, time.Duration(min(st.uptime, maxUptime))*time.Second
+	}
+	return pass("%v, %s, %s", st, hitRate(st.hits-before.hits, st.misses-before.misses), evictionRate(st.evictions-before.evictions, over))
+}
+
+// maxUptime keeps a made-up number from overflowing a duration, in seconds.
+const maxUptime = 1 << 32
+
+func hitRate(hits, misses uint64) string {
+	if hits == 0 && misses == 0 {
+		return "no gets"
+	}
+	return fmt.Sprintf("%.0f%% hits", 100*float64(hits)/(float64(hits)+float64(misses)))
+}
+
+// evictionRate has one digit for what is seldom: a rate that is not zero must not
+// look like none.
+func evictionRate(n uint64, over time.Duration) string {
+	if n == 0 {
+		return "no evictions"
+	}
+	rate := float64(n) / max(over.Seconds(), 1e-3)
+	switch {
+	case rate >= 10:
+		return fmt.Sprintf("%.0f evictions/s", rate)
+	case rate >= 0.1:
+		return fmt.Sprintf("%.1f evictions/s", rate)
+	}
+	return "<0.1 evictions/s"
 }
 
 // roundTrip works on the connection that the statistics came by.
@@ -114,12 +160,13 @@ func (s oneServer) Each(f func(net.Addr) error) error   { return f(s.addr) }
 type memcachedStats struct {
 	version                 string
 	bytes, limit, evictions uint64
+	hits, misses            uint64 // of get, since the start
+	uptime                  uint64 // seconds
 }
 
 func (s memcachedStats) String() string {
 	const mib = 1 << 20
-	return fmt.Sprintf("memcached %s, %.1f of %.0f MiB used, %d evictions",
-		s.version, float64(s.bytes)/mib, float64(s.limit)/mib, s.evictions)
+	return fmt.Sprintf("memcached %s, %.1f of %.0f MiB used", s.version, float64(s.bytes)/mib, float64(s.limit)/mib)
 }
 
 // askStats does what gomemcache cannot.
@@ -134,7 +181,10 @@ func askStats(conn net.Conn) (memcachedStats, error) {
 // that, which is harmless in a protocol where the server never speaks unasked.
 func parseStats(r io.Reader) (memcachedStats, error) {
 	var st memcachedStats
-	numbers := map[string]*uint64{statEvictions: &st.evictions, statBytes: &st.bytes, statLimit: &st.limit}
+	numbers := map[string]*uint64{
+		statEvictions: &st.evictions, statBytes: &st.bytes, statLimit: &st.limit,
+		statHits: &st.hits, statMisses: &st.misses, statUptime: &st.uptime,
+	}
 	lines := bufio.NewReader(io.LimitReader(r, maxMemcachedAnswer)) // 4 KiB a line
 	for {
 		line, err := lines.ReadSlice('\n')

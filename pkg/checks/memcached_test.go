@@ -13,7 +13,8 @@ import (
 )
 
 const memcachedStatsText = "STAT pid 1\r\nSTAT version 1.6.18\r\nSTAT limit_maxbytes 67108864\r\n" +
-	"STAT bytes 3355443\r\nSTAT evictions 12\r\nEND\r\n"
+	"STAT bytes 3355443\r\nSTAT evictions 12\r\n" +
+	"STAT get_hits 90\r\nSTAT get_misses 10\r\nSTAT uptime 100\r\nEND\r\n"
 
 // fakeMemcached answers each command by its first word.
 func fakeMemcached(answers map[string]func(words []string, data string) string) func(net.Conn) {
@@ -45,7 +46,7 @@ func TestMemcachedFake(t *testing.T) {
 		ok      bool
 		want    string // %s is the address
 	}{
-		"works":           {nil, patience, true, "memcached 1.6.18, 3.2 of 64 MiB used, 12 evictions"},
+		"works":           {nil, patience, true, "memcached 1.6.18, 3.2 of 64 MiB used, 90% hits, 0.1 evictions/s"},
 		"cannot store":    {answers{"set": always("SERVER_ERROR out of memory storing object\r\n")}, patience, false, "%s: set: memcache: unexpected response line from \"set\": \"SERVER_ERROR out of memory*"},
 		"does not keep":   {answers{"incr": always("NOT_FOUND\r\n")}, patience, false, "%s: an item just stored is gone"},
 		"keeps another":   {answers{"incr": always("1\r\n")}, patience, false, "%s: an item just stored has another value: 1, want *"},
@@ -103,9 +104,31 @@ func TestMemcachedBadServers(t *testing.T) {
 	}
 }
 
+func TestMemcachedRates(t *testing.T) {
+	c, now := &memcachedCheck{}, time.Unix(1000, 0)
+	for _, tt := range []struct {
+		after  time.Duration
+		st     memcachedStats
+		hits   string
+		evicts string
+	}{
+		{0, memcachedStats{hits: 99, misses: 1, evictions: 500, uptime: 1000}, "99% hits", "0.5 evictions/s"}, // since its start
+		{time.Second, memcachedStats{hits: 99, misses: 1, evictions: 500, uptime: 1001}, "no gets", "no evictions"},
+		{2 * time.Second, memcachedStats{hits: 100, misses: 4, evictions: 540, uptime: 1003}, "25% hits", "20 evictions/s"},
+		{time.Minute, memcachedStats{hits: 100, misses: 5, evictions: 541, uptime: 1063}, "0% hits", "<0.1 evictions/s"},
+		{time.Second, memcachedStats{hits: 3, misses: 1, uptime: 4}, "75% hits", "no evictions"}, // started again
+		{0, memcachedStats{hits: 4, misses: 1, evictions: 1, uptime: 4}, "100% hits", "1000 evictions/s"},
+		{time.Hour, memcachedStats{hits: 7, misses: 2, evictions: 1, uptime: 3}, "78% hits", "0.3 evictions/s"}, // again, and busier
+	} {
+		now = now.Add(tt.after)
+		tt.st.version, tt.st.limit = "1.6.18", 64<<20
+		check(t, c.tell(tt.st, now), true, "memcached 1.6.18, 0.0 of 64 MiB used, "+tt.hits+", "+tt.evicts)
+	}
+}
+
 func TestParseStats(t *testing.T) {
 	got, err := parseStats(strings.NewReader(memcachedStatsText))
-	want := memcachedStats{version: "1.6.18", bytes: 3355443, limit: 67108864, evictions: 12}
+	want := memcachedStats{version: "1.6.18", bytes: 3355443, limit: 67108864, evictions: 12, hits: 90, misses: 10, uptime: 100}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(memcachedStats{})); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
@@ -130,6 +153,6 @@ func FuzzParseStats(f *testing.F) {
 		if err != nil && st != (memcachedStats{}) {
 			t.Errorf("an error and %+v", st)
 		}
-		check(t, pass("%v", st), true, oneLine(st.String()))
+		check(t, (&memcachedCheck{}).tell(st, time.Unix(0, 0)), true, "*")
 	})
 }

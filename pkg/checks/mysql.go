@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 )
@@ -31,16 +32,31 @@ const (
 	maxMySQLAnswer = 256 << 10
 )
 
-// mysqlCheck logs in, runs a query, and counts the connections. It logs in anew
-// each time: a server that is out of connections or threads still serves those
-// that it has.
-type mysqlCheck struct{ dsnFile string }
+// mysqlCheck logs in, counts the connections, and looks at read_only and at the
+// replication. It logs in anew each time: a server that is out of connections or
+// threads still serves those that it has.
+type mysqlCheck struct {
+	dsnFile    string
+	maxLag     time.Duration // 0: replication is shown and not judged
+	maxThreads int           // running at the same time; 0: any number
+	readOnly   string        // "on" or "off"; empty: either
+
+	lags map[string]int64 // seconds, by channel, when the source was last heard
+}
 
 func newMySQL(s Spec) (Checker, error) {
 	if s.DSNFile == "" {
 		return nil, errors.New("dsn_file is missing")
 	}
-	return &mysqlCheck{s.DSNFile}, nil
+	if s.ReadOnly != "" && s.ReadOnly != "on" && s.ReadOnly != "off" {
+		return nil, fmt.Errorf("read_only %q, want on or off", s.ReadOnly)
+	}
+	if s.MaxLag < 0 || s.MaxThreads < 0 {
+		return nil, fmt.Errorf("max_lag %v and max_threads %d, want no negative ones", s.MaxLag, s.MaxThreads)
+	}
+	return &mysqlCheck{
+		dsnFile: s.DSNFile, maxLag: s.MaxLag, maxThreads: s.MaxThreads, readOnly: s.ReadOnly, lags: make(map[string]int64),
+	}, nil
 }
 
 func (c *mysqlCheck) Check(ctx context.Context) Result {
@@ -60,18 +76,13 @@ func (c *mysqlCheck) Check(ctx context.Context) Result {
 		return c.failure(ctx, cfg, err)
 	}
 	defer conn.Close()
-
-	var one int
-	if err := conn.QueryRowContext(ctx, "SELECT 1").Scan(&one); err != nil {
-		return c.failure(ctx, cfg, err)
-	}
-	var name string
-	var connected int
-	err = conn.QueryRowContext(ctx, "SHOW GLOBAL STATUS LIKE 'Threads_connected'").Scan(&name, &connected)
+	seen, err := lookAtServer(ctx, conn)
 	if err != nil {
 		return c.failure(ctx, cfg, err)
 	}
-	return pass("%d connections", connected)
+	res := c.judge(seen)
+	res.Message = redact(res.Message, cfg.Passwd) // a server may quote anything
+	return res
 }
 
 // failure puts err into words without the account.

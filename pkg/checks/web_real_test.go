@@ -37,6 +37,7 @@ DocumentRoot %[1]s/htdocs
 StartServers 2
 MinSpareServers 2
 MaxSpareServers 2
+ServerLimit %[5]d
 MaxRequestWorkers 2
 <Location "/server-status">
   SetHandler server-status
@@ -61,7 +62,8 @@ func TestRealApache(t *testing.T) {
 	write(t, filepath.Join(dir, "htdocs", "busy.php"), `<?php fread(fsockopen("127.0.0.1", $_GET["port"]), 1);`, 0o644)
 	port := freePort(t)
 	conf := filepath.Join(dir, "apache.conf")
-	write(t, conf, fmt.Sprintf(apacheConfig, dir, port, modules, php[0]), 0o644)
+	const serverLimit = 5 // more than MaxRequestWorkers: the scoreboard must not take the rest for room
+	write(t, conf, fmt.Sprintf(apacheConfig, dir, port, modules, php[0], serverLimit), 0o644)
 
 	at := func(path string, s Spec) Checker {
 		s.Type, s.URL = "apache", fmt.Sprintf("http://127.0.0.1:%d%s", port, path)
@@ -96,8 +98,10 @@ func TestRealApache(t *testing.T) {
 	}()
 	held, err := release.Accept()
 	must(t, err)
-	check(t, probe(t, status, patience), true, "2 busy, 0 idle workers: saturated")
-	check(t, probe(t, status, patience), false, "2 busy, 0 idle workers: saturated for 0s")
+	check(t, probe(t, status, patience), true, "2 busy, 0 idle workers: MaxRequestWorkers reached")
+	check(t, probe(t, status, patience), false, "2 busy, 0 idle workers: MaxRequestWorkers reached for 0s")
+	limited := at("/server-status?auto", Spec{MaxBusy: 1})
+	check(t, probe(t, limited, patience), false, "2 busy, 0 idle workers: MaxRequestWorkers reached; at most 1 may be busy")
 	held.Close()
 	must(t, <-done)
 	soon(t, ready) // a worker closes its connection before it is idle
@@ -142,6 +146,19 @@ func TestRealNginx(t *testing.T) {
 	}
 	cmd := start(t, answers(t, at("/ok")), nginx, "-p", dir, "-e", "stderr", "-c", conf)
 	check(t, probe(t, at("/status"), patience), true, "1 active connections, 0 waiting")
+	limited := mustNew(t, Spec{Type: "nginx", URL: fmt.Sprintf("http://127.0.0.1:%d/status", port), MaxActive: 2, MaxDropped: 1})
+	check(t, probe(t, limited, patience), true, "1 active connections, 0 waiting")
+	for range 2 {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		must(t, err)
+		defer conn.Close()
+	}
+	soon(t, func() error { // nginx counts a connection when it accepts it
+		if r := probe(t, limited, patience); r.OK || r.Message != "3 active connections, 2 waiting: at most 2 may be active" {
+			return errors.New(r.Message)
+		}
+		return nil
+	})
 	check(t, probe(t, at("/ok"), patience), true, "200 OK")
 	check(t, probe(t, at("/moved"), patience), true, "301 Moved Permanently")
 	check(t, probe(t, at("/bad"), patience), false, "502 Bad Gateway")
