@@ -39,7 +39,7 @@ silent() { [ -z "$said" ] || { echo "test-packages: it says '$said'" >&2; exit 1
 setup='systemd-sysusers hbagent.conf; systemd-tmpfiles --create hbagent.conf; systemctl daemon-reload'
 for first in 'configure' '1'; do # nothing is started
   expect "$setup" postinst $first ""
-  says 'hbagent config example'
+  says 'hbagent init'
 done
 expect "$setup; systemctl try-restart hbagent" postinst configure 1.0
 silent

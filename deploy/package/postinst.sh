@@ -7,10 +7,8 @@ say_what_to_do() {
   if [ ! -e /etc/hbagent/hbagent.toml ]; then
     cat <<'EOF'
 hbagent is installed and not started: it has no config yet.
-  1. Write /etc/hbagent/hbagent.toml, the same on every machine: hbagent config example
-  2. Make a key, and copy it to every machine:
-     hbagent keygen -o /etc/hbagent/gossip.key && chgrp hbagent /etc/hbagent/gossip.key
-  3. hbagent config check && systemctl enable --now hbagent
+  hbagent init     asks for the machines and the floating address, and writes it
+Do that on one machine; it says what to copy to the others.
 EOF
   fi
 }

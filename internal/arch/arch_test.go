@@ -39,7 +39,8 @@ var may = []struct {
 	imports []string
 }{
 	{"cmd/...", []string{"internal/cli", "internal/lab"}},
-	{"internal/cli", []string{"internal/agent", "internal/control", "internal/config", "internal/lab", "pkg/..."}},
+	{"internal/cli", []string{"internal/agent", "internal/control", "internal/config", "internal/lab", "pkg/...",
+		"internal/detect", "internal/setup", "internal/draft", "internal/keepalived"}},
 	{"internal/agent", []string{"internal/control", "internal/config", "internal/role", "internal/role/...", "internal/web", "pkg/..."}},
 	{"internal/role/...", []string{"internal/role"}}, // a role knows nothing of the agent
 	{"internal/web", []string{"internal/control"}},
@@ -50,6 +51,11 @@ var may = []struct {
 	{"internal/control/...", []string{"internal/control"}},
 	{"internal/role", nil},
 	{"internal/config", nil},
+	// A config file in the making: by questions (setup, from what detect has seen), or from keepalived's.
+	{"internal/draft", []string{"internal/config"}},
+	{"internal/detect", []string{"pkg/checks"}},
+	{"internal/setup", []string{"internal/config", "internal/detect", "internal/draft"}},
+	{"internal/keepalived", []string{"internal/config", "internal/draft"}},
 	{"internal/control", nil},
 	{"pkg/...", nil},
 }

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -35,7 +33,7 @@ tell each other. Every node has the same file.
 				_, err := fmt.Fprint(a.stdout, key)
 				return err
 			}
-			err := writeKey(file, key, force)
+			err := placeFile(file, key, keyMode, keepGroup, force)
 			if errors.Is(err, fs.ErrExist) {
 				return fmt.Errorf("%s exists: nodes with different keys do not hear each other; --force replaces it", file)
 			}
@@ -49,23 +47,4 @@ tell each other. Every node has the same file.
 	cmd.Flags().StringVarP(&file, "output", "o", "", "write it to this file, with mode 0640 (default: stdout)")
 	cmd.Flags().BoolVar(&force, "force", false, "replace a file that exists")
 	return cmd
-}
-
-// writeKey puts a whole key at path or leaves what was there: an agent that starts meanwhile never
-// reads half of one. Without force a file that exists is fs.ErrExist.
-func writeKey(path, key string, force bool) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".hbagent-key-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name())
-	_, err = f.WriteString(key)
-	err = errors.Join(err, f.Chmod(keyMode), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	if force {
-		return os.Rename(f.Name(), path)
-	}
-	return os.Link(f.Name(), path) // unlike rename(2), link(2) never replaces
 }

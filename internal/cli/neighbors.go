@@ -2,8 +2,11 @@ package cli
 
 import (
 	"context"
+	"net"
+	"net/netip"
 
 	"github.com/hbagent/hbagent/internal/agent"
+	"github.com/hbagent/hbagent/internal/detect"
 	"github.com/hbagent/hbagent/internal/lab"
 	"github.com/hbagent/hbagent/pkg/vip"
 )
@@ -15,6 +18,7 @@ type neighbors struct {
 	runDemo         func(context.Context, lab.DemoOptions) error
 	resumableGroups func(runDir string) ([]string, error)
 	cleanup         func(runDir string, spare func(group string) bool) ([]vip.Removed, error)
+	init            initNeighbors
 }
 
 func realNeighbors() neighbors {
@@ -23,5 +27,14 @@ func realNeighbors() neighbors {
 		runDemo:         lab.RunDemo,
 		resumableGroups: agent.ResumableGroups,
 		cleanup:         vip.Cleanup,
+		init: initNeighbors{
+			look:  detect.Look,
+			stall: detect.Stall,
+			trips: detect.RoundTrips,
+			group: groupOfAgent,
+			lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
+				return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+			},
+		},
 	}
 }

@@ -25,7 +25,8 @@ const (
 	// site: they bound what one state message can carry.
 	maxNodes, maxTables = 64, 1024
 
-	defaultPort       = 7946
+	// DefaultPort is UDP and TCP.
+	DefaultPort       = 7946
 	defaultTTL        = time.Second
 	defaultGeneration = 1
 
@@ -90,7 +91,7 @@ func (v *validator) cluster(raw *rawCluster) {
 	} else {
 		v.refuse(raw.At, "the cluster has no name", `write name = "shop" below [cluster], the same on every node`)
 	}
-	c.Port = int(v.number("port", &raw.Port, defaultPort, 1, maxPort))
+	c.Port = int(v.number("port", &raw.Port, DefaultPort, 1, maxPort))
 	c.Insecure = raw.Insecure.or(false)
 	c.KeyFile = v.path("key_file", &raw.KeyFile)
 	switch {

@@ -165,3 +165,6 @@ func cutLast(s string, sep byte) (before, after string, ok bool) {
 	}
 	return s[:i], s[i+1:], true
 }
+
+// ShortDuration writes a duration as the file has it: "10m" where time.Duration writes "10m0s".
+func ShortDuration(d time.Duration) string { return shortDuration(d) }

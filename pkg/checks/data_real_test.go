@@ -142,6 +142,14 @@ func TestRealMariaDB(t *testing.T) {
 	check(t, probe(t, c, patience), false, "access denied (error 1044): see user, password and host in "+file)
 	write(t, file, "hb:geheim@tcp("+tcp+")/", 0o640)
 
+	// What `hbagent init` proposes: no password, the server knows the account by its system user.
+	for _, how := range []string{"CREATE USER IF NOT EXISTS", "ALTER USER"} { // as root the account is there already
+		if _, err := db.Exec(fmt.Sprintf("%s '%s'@localhost IDENTIFIED VIA unix_socket", how, me(t))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(t, probe(t, mustNew(t, Spec{Type: "mysql", DSNFile: dsn(t, me(t)+"@unix("+socket+")/", 0o640)}), patience), true, "*")
+
 	// Out of connections: a check that kept its own would not notice.
 	var full []*sql.Conn
 	for range 20 {
