@@ -64,6 +64,11 @@
 //     the agent then goes on as after a failed Activate.
 //  4. The target wins the lease, and goes through Prepare and Activate as ever.
 //
+// A move because this node fails a check goes the same way, as far as the service
+// still answers: if HandOver fails, or Observation.Down is set, the agent calls
+// Deactivate and transfers all the same, since the target is known to be eligible.
+// Whatever was not on the target by then is counted when it comes up.
+//
 // # Following
 //
 // Follow tells who the owner is, each time that is known and has changed. It is a

@@ -24,6 +24,9 @@ type Claim struct {
 	Epoch uint64
 	// Forced: a person has asked for this node, whatever it lacks.
 	Forced bool
+	// Last is the newest that was known of the owner before, when the lease was won;
+	// zero if nothing was. The role counts what is missing against it.
+	Last Last
 	// Held returns for how long the lease is certain from now on, or an error once
 	// it is lost. It is quick, and safe from any goroutine at any time, also long
 	// after the claim has ended.
