@@ -8,7 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/hbagent/hbagent/internal/cli.version=$(VERSION) -X github.com/hbagent/hbagent/internal/cli.commit=$(COMMIT)
 
-.PHONY: help build install packages demo check test test-deps model fuzz bench sim cost outage handover chaos loss load clean
+.PHONY: help build install packages demo check test test-deps model fuzz bench sim schema cost latency outage handover chaos loss load clean
 
 help: ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,7 @@ install: build ## the program, the unit and an example config, below $(DESTDIR)
 	install -D -m 0644 deploy/systemd/hbagent.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/hbagent.conf
 	install -D -m 0644 deploy/examples/web-db-standby.toml $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/web-db-standby.toml
 	install -D -m 0644 deploy/examples/two-machines-witness.toml $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/two-machines-witness.toml
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/hbagent/schema docs/schema/*.schema.json
 
 packages: ## dist/*.deb and dist/*.rpm, for ARCH (that of this machine)
 	scripts/packages.sh
@@ -56,8 +57,14 @@ bench: ## Go benchmarks
 sim: ## SECONDS (1000000) of cluster time in the simulator, from seed FROM (1), on one core
 	HBAGENT_SIM_SECONDS=$(or $(SECONDS),1000000) HBAGENT_SIM_FROM=$(or $(FROM),1) GOMAXPROCS=1 $(GO) test -count=1 -timeout 0 -run '^TestSimulation$$' -v ./internal/sim
 
+schema: ## docs/schema, from the Go types: after adding a key to a --json output
+	$(GO) test ./internal/cli -run '^TestSchemas$$' -update
+
 cost: build ## what three agents cost at rest: memory, CPU, packets
 	scripts/cost.sh
+
+latency: build ## how long `hbagent status` takes with all well, a peer frozen, a peer dead
+	scripts/latency.sh
 
 outage: build ## how long a client is without the address, fault by fault
 	scripts/outage.sh

@@ -145,7 +145,7 @@ func demoMain(args []string) int {
 
 // runDemo is the demo, inside the sandbox. What fails is said on o.Err here; the error is for the exit code.
 func runDemo(ctx context.Context, o DemoOptions) (err error) {
-	d := &demo{o: o, began: time.Now(), print: printer{out: o.Out}}
+	d := &demo{o: o, began: time.Now(), print: printer{out: o.Out}, report: DemoReport{Machines: []DemoMachine{}, Steps: []DemoStep{}}}
 	if o.JSON {
 		d.print.out = io.Discard
 	}

@@ -25,6 +25,9 @@ func TestDemoThatFailsSaysWhere(t *testing.T) {
 			t.Errorf("stderr does not name %q:\n%s", want, &said)
 		}
 	}
+	if err := labtest.Misfit(t, "demo", out.String()); err != nil {
+		t.Errorf("%v\n%s", err, &out)
+	}
 	var report lab.DemoReport
 	if err := json.Unmarshal(out.Bytes(), &report); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
