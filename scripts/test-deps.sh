@@ -8,7 +8,7 @@ declare -A need=(
   [ip]=iproute2 [nft]=nftables [tcpdump]=tcpdump [setpriv]=util-linux
   [apache2]=apache2 [mariadbd]=mariadb-server [memcached]=memcached [nginx]=nginx-light
   [gcc]=gcc [systemd-analyze]=systemd [spin]=spin
-  [groff]=groff-base
+  [groff]=groff-base [promtool]=prometheus
 )
 missing=()
 for cmd in "${!need[@]}"; do
@@ -25,8 +25,8 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
   exit 0
 fi
 
-# The services are for the tests, which start their own: none may start, now or
-# at the next boot, because of us.
+# The services are for the tests, which start their own: none may start because
+# of us, now or (see the end) at the next boot.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e $policy ]; then
   printf '#!/bin/sh\nexit 101\n' >$policy
@@ -36,3 +36,9 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null
+# Debian enables what it installs. Who had the service before keeps it.
+if command -v systemctl >/dev/null; then
+  for unit in apache2 mariadb memcached nginx prometheus; do
+    case " ${missing[*]} " in *" $unit"[\ -]*) systemctl -q disable "$unit" 2>/dev/null || true ;; esac
+  done
+fi

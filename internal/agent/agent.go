@@ -17,6 +17,7 @@ import (
 
 	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/internal/metrics"
 	"github.com/hbagent/hbagent/internal/web"
 	"github.com/hbagent/hbagent/pkg/checks"
 	"github.com/hbagent/hbagent/pkg/cluster"
@@ -60,6 +61,7 @@ type agent struct {
 	log     *slog.Logger
 	lock    *os.File
 	history *history
+	metrics *metrics.Set
 	net     *cluster.Cluster
 	vip     *vip.Manager
 	runner  *checks.Runner
@@ -117,6 +119,10 @@ func start(o Options) (_ *agent, err error) {
 	}
 	a.history = openHistory(filepath.Join(o.StateDir, historyName), node, last.Incarnation != 0, log)
 	a.loop = newLoop(log, cfg, node)
+	a.metrics = newMetrics(o.Version)
+	a.metrics.Started(time.Now())
+	a.history.metrics, a.loop.metrics = a.metrics, a.metrics
+	a.loop.configureMetrics()
 	a.loop.version, a.loop.store, a.loop.history, a.loop.watch = o.Version, st, a.history, newWatchdog()
 	a.loop.maintenanceStore = &maintenanceFile{path: filepath.Join(o.StateDir, maintenanceName)}
 	if a.loop.maintenance, err = a.loop.maintenanceStore.read(); err != nil {
@@ -153,7 +159,7 @@ func (a *agent) connect(cfg *config.Config, keys [][]byte, record *lease.Record)
 		return err
 	}
 	a.loop.net = a.net
-	gate, role, err := newGate(cfg, a.log)
+	gate, role, err := newGate(cfg, a.log, a.metrics)
 	if err != nil {
 		return err
 	}
@@ -167,7 +173,7 @@ func (a *agent) connect(cfg *config.Config, keys [][]byte, record *lease.Record)
 	a.loop.addrs, a.loop.gate = a.vip, gate.String()
 	a.runner, err = checks.NewRunner(checkSpecs(cfg, node), func(s checks.State) {
 		a.loop.post(io, func() { a.loop.checkChanged(s) })
-	}, checks.Options{ARP: vip.ProbeHost, Logger: a.log})
+	}, checks.Options{ARP: vip.ProbeHost, Logger: a.log, OnResult: a.checkRan})
 	if err != nil {
 		return err
 	}
@@ -176,9 +182,13 @@ func (a *agent) connect(cfg *config.Config, keys [][]byte, record *lease.Record)
 	if err != nil {
 		return err
 	}
-	a.page = web.New(web.Options{Agent: api, Listen: cfg.HTTP.ListenOn(node), Hosts: webHosts(cfg), Logger: a.log})
+	a.metrics.Read(a.sources())
+	a.page = web.New(web.Options{
+		Agent: api, Metrics: a.metrics.Handler(a.log), Listen: cfg.HTTP.ListenOn(node), Hosts: webHosts(cfg), Logger: a.log,
+	})
 	a.loop.pageProblems = a.page.Problems
 	a.loop.hooks = newHooks(io, a.log, a.history)
+	a.loop.hooks.metrics = a.metrics
 	a.prober = &prober{loop: a.loop, every: cfg.Lease.TTL / probeDivisor, probe: a.vip.Probe}
 	if w := cfg.Lease.Witness; w.IsValid() {
 		a.prober.host = func(ctx context.Context, iface string) (time.Duration, error) { return vip.ProbeHost(ctx, iface, w) }
@@ -192,6 +202,7 @@ func (a *agent) vipEvent(e vip.Event) {
 	select {
 	case a.events <- e:
 	default:
+		a.metrics.Dropped(metrics.QueueNetwork)
 		a.log.Error("too many events of the network at once, one is lost", "reason", e.Kind.String(), "group", e.Group, "interface", e.Interface)
 	}
 }

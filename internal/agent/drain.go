@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/internal/metrics"
 	"github.com/hbagent/hbagent/pkg/lease"
 	"github.com/hbagent/hbagent/pkg/vip"
 )
@@ -164,17 +165,21 @@ func (l *loop) endDrain(name string, g *groupRun) {
 func (l *loop) drainEnded(name string, g *groupRun, reset int, err error) {
 	d := g.drain
 	g.drain, l.dirty = nil, true
+	end := metrics.DrainFinished
 	switch {
 	case err != nil:
+		end = metrics.DrainFailed
 		l.log.Error("cannot end the drain; the kernel ends it by itself", "group", name, "error", err)
 		g.lost = "drained: ended by the kernel: " + err.Error()
 	case reset > 0:
+		end = metrics.DrainReset
 		g.lost = fmt.Sprintf("drained: %s still open after %v, reset", connections(reset), (l.boot() - d.began).Round(time.Second))
 	case d.open != 0: // the kernel's part of it was gone, or the kernel cannot end connections of others
 		g.lost = fmt.Sprintf("drained: over after %v; %s, and none was reset here", (l.boot() - d.began).Round(time.Second), lastCount(d.open))
 	default:
 		g.lost = "drained: every connection has finished"
 	}
+	l.metrics.Drained(end, reset)
 	l.history.add(control.Event{Group: name, Kind: kindDrain, From: l.node, To: d.to, Reason: g.lost})
 	l.log.Info("drained", "group", name, "holder", d.to, "reset", reset)
 }

@@ -74,6 +74,7 @@ func (l *loop) shut(e lease.Shut) error {
 	if g.open {
 		g.open = false
 		g.shutAt = l.boot()
+		l.metrics.Shut(e.Group, e.Reason)
 	}
 	switch e.Reason {
 	case lease.ReasonPaused:
@@ -117,6 +118,7 @@ func (l *loop) openPending() {
 		e := g.pending.effect
 		g.pending = nil
 		if g.squatter != "" {
+			l.metrics.Conflict(name)
 			l.history.add(control.Event{Group: name, Kind: kindConflict, Epoch: g.epoch, From: g.squatter,
 				Reason: "another machine answered for an address; taken all the same after one ttl"})
 		}
@@ -144,11 +146,12 @@ func (l *loop) openNow(g *groupRun, e lease.Open) {
 		l.machine.Release(l.now(), e.Group, lease.ReasonReleased)
 		return
 	}
-	g.open, g.lost = true, ""
+	g.open, g.lost, g.until = true, "", time.Duration(e.Until)
 	l.reopened(e.Group, g, e.Cause == lease.CauseTransfer)
 	if !won {
 		return
 	}
+	l.metrics.Moved(e.Group, string(g.cause))
 	if g.cause == CauseHealth {
 		g.noteMove(uint64(e.Epoch), time.Now())
 	}
@@ -199,6 +202,7 @@ func (l *loop) renew(effects []lease.Effect) {
 	if len(deadlines) == 0 {
 		return
 	}
+	l.measureRenewals(deadlines)
 	failed := l.addrs.RenewAll(deadlines)
 	for _, e := range effects {
 		e := e.(lease.Renew)
@@ -212,6 +216,7 @@ func (l *loop) renew(effects []lease.Effect) {
 		// Every grant that is counted was asked for at until - ttl + margin or
 		// later: a claim before that has been answered by a majority since.
 		g := l.groups[e.Group]
+		g.until = time.Duration(e.Until)
 		asked := time.Duration(e.Until) - l.ttl
 		if g.claimedAt != 0 && asked > g.claimedAt {
 			g.claimedAt = 0
@@ -228,11 +233,13 @@ func (l *loop) renew(effects []lease.Effect) {
 // too, openNow gives the group up.
 func (l *loop) renewFailed(e lease.Renew, err error) {
 	if errors.Is(err, vip.ErrStalled) {
+		l.metrics.RenewalPutOff()
 		l.log.Warn("this machine stalls: a renewal is put off", "group", e.Group, "error", err)
 		return
 	}
 	l.log.Error("cannot renew the group in the kernel", "group", e.Group, "error", err)
 	if tooLate(err) || errors.Is(err, vip.ErrNotOpen) {
+		l.metrics.GateRanOut()
 		l.history.add(control.Event{Group: e.Group, Kind: kindAddress, Epoch: uint64(e.Epoch), Reason: "gate shut by itself", Detail: err.Error()})
 		l.machine.Confirm(l.now(), e.Group)
 		return

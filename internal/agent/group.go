@@ -30,6 +30,7 @@ type groupRun struct {
 
 	// The claim.
 	open      bool
+	until     time.Duration // CLOCK_BOOTTIME of the deadline that the kernel was last told
 	pending   *pendingOpen
 	epoch     uint64
 	cause     Cause

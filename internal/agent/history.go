@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/internal/metrics"
 )
 
 // Chosen by us: a quiet site writes a few events a week; a bad night some
@@ -45,14 +46,21 @@ const (
 	kindMaintenance = "maintenance"
 )
 
+// eventKinds are all of them, for who counts them.
+var eventKinds = []string{
+	kindOwner, kindState, kindNode, kindCheck, kindAddress, kindDrain, kindConflict, kindLink, kindProblem, kindHook, kindConfig, kindAgent,
+	kindMaintenance,
+}
+
 // history is the list of what happened, in memory and on disk. Safe for
 // concurrent use. A goroutine of its own writes the file: a disk that hangs, or
 // is full, must not hold up a failover. Losing the newest lines in a power cut
 // is accepted: nothing is decided by them.
 type history struct {
-	path string
-	node string
-	log  *slog.Logger
+	path    string
+	node    string
+	log     *slog.Logger
+	metrics *metrics.Set // nil in some tests; set before the first add
 
 	lines chan []byte   // to write
 	done  chan struct{} // closed when write has returned
@@ -180,6 +188,7 @@ func (h *history) trim() {
 
 // add appends an event, with the time and this node's name. It does not wait.
 func (h *history) add(e control.Event) {
+	h.metrics.Event(e.Kind)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
@@ -197,6 +206,7 @@ func (h *history) add(e control.Event) {
 		select {
 		case ch <- e:
 		default: // too slow: the reader sees the end of the stream and asks again
+			h.metrics.Dropped(metrics.QueueSubscriber)
 			delete(h.subs, ch)
 			close(ch)
 		}
@@ -208,6 +218,7 @@ func (h *history) add(e control.Event) {
 	case h.lines <- append(line, '\n'):
 	default:
 		h.skipped++
+		h.metrics.Dropped(metrics.QueueHistory)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/internal/metrics"
 )
 
 // Chosen by us.
@@ -22,6 +23,9 @@ const (
 	hookOutput = 4096 // bytes of a hook's output that are kept for the log
 	hookGrace  = time.Second
 )
+
+// errKilled: a hook took too long.
+var errKilled = errors.New("killed")
 
 // hookCall is one state that the outside is told of.
 type hookCall struct {
@@ -40,6 +44,7 @@ type hookCall struct {
 type hooks struct {
 	log     *slog.Logger
 	history *history
+	metrics *metrics.Set // nil in some tests
 
 	mu      sync.Mutex
 	ctx     context.Context
@@ -64,6 +69,7 @@ func (h *hooks) run(c hookCall) {
 	queue, busy := h.waiting[c.group]
 	if len(queue) == hookQueue {
 		h.log.Warn("hook is too slow, a state is skipped", "group", c.group, "state", queue[0].state)
+		h.metrics.HookRan(metrics.HookSkipped, 0)
 		queue = queue[1:]
 	}
 	h.waiting[c.group] = append(queue, c)
@@ -85,7 +91,10 @@ func (h *hooks) work(group string) {
 		h.waiting[group] = queue[1:]
 		h.mu.Unlock()
 		for _, program := range c.programs {
-			if err := h.exec(program, c); err != nil {
+			began := time.Now()
+			err := h.exec(program, c)
+			h.metrics.HookRan(hookResult(err), time.Since(began))
+			if err != nil {
 				h.log.Error("hook failed", "group", group, "state", c.state, "hook", program, "error", err)
 				h.history.add(control.Event{Group: group, Kind: kindHook, Subject: program, Reason: err.Error()})
 			}
@@ -119,9 +128,19 @@ func (h *hooks) exec(program string, c hookCall) error {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay): // it left something running that has our pipe
 		return nil
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("not done within %v, killed%s", c.timeout, out.suffix())
+		return fmt.Errorf("not done within %v, %w%s", c.timeout, errKilled, out.suffix())
 	}
 	return fmt.Errorf("%w%s", err, out.suffix())
+}
+
+func hookResult(err error) metrics.HookResult {
+	switch {
+	case err == nil:
+		return metrics.HookOK
+	case errors.Is(err, errKilled):
+		return metrics.HookTimeout
+	}
+	return metrics.HookFailed
 }
 
 // wait lets running hooks end, until ctx does.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/internal/metrics"
 	"github.com/hbagent/hbagent/pkg/checks"
 	"github.com/hbagent/hbagent/pkg/cluster"
 	"github.com/hbagent/hbagent/pkg/lease"
@@ -93,6 +94,7 @@ type loop struct {
 	store            *store
 	history          *history
 	hooks            *hooks
+	metrics          *metrics.Set // nil in some tests
 	maintenanceStore *maintenanceFile
 	watch            *watchdog
 
@@ -202,6 +204,7 @@ func (l *loop) leaseMessage(payload []byte) {
 	case l.leaseIn <- payload:
 	default: // see the package documentation: what matters is repeated
 		l.dropped.Add(1)
+		l.metrics.Dropped(metrics.QueueLease)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/internal/metrics"
 )
 
 // standstill notices that this process or machine stood still, or that somebody
@@ -97,10 +98,16 @@ func (l *loop) lookAtClock() {
 		return
 	}
 	if p.late != 0 {
+		kind := metrics.PauseStall
+		if p.asleep {
+			kind = metrics.PauseSuspend
+		}
+		l.metrics.Paused(kind, p.late)
 		l.log.Warn("this machine or process stood still", "for", p.late, "suspended", p.asleep)
 		l.history.add(control.Event{Kind: kindAgent, Reason: "stood still", Detail: p.late.Round(time.Millisecond).String()})
 	}
 	if p.set != 0 {
+		l.metrics.Paused(metrics.PauseClock, 0)
 		l.log.Warn("the time of day jumped: this machine was paused, or its clock was set", "by", p.set)
 		l.history.add(control.Event{Kind: kindAgent, Reason: "the time of day jumped",
 			Detail: fmt.Sprintf("by %v; leases are confirmed, and this node's vote waits for one ttl", p.set.Round(time.Millisecond))})

@@ -29,6 +29,11 @@ const (
 	CauseResume      Cause = "resume" // the same owner, after a restart of its agent
 )
 
+// causes are all of them, for who counts them.
+var causes = []Cause{
+	CauseStart, CauseDeadOwner, CauseReleased, CauseHealth, CauseSwitchover, CauseFailback, CauseStop, CauseConfig, CauseMaintenance, CauseResume,
+}
+
 // Fitness is whether a node may own a group, and if not, why.
 type Fitness struct {
 	Eligible bool

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
@@ -20,6 +21,7 @@ func (a *agent) reload(ctx context.Context, force bool) (res control.ReloadResul
 		return res, control.Errorf(control.CodeConflict, "a reload is under way already")
 	}
 	defer a.reloading.Unlock()
+	defer func() { a.metrics.Reloaded(reloadResult(res, err), time.Now()) }()
 	tellReloading()
 	defer tell(daemon.SdNotifyReady)
 	cfg, _, keys, err := loadConfig(a.opts)
@@ -103,6 +105,7 @@ func (a *agent) apply(cfg *config.Config, load bool) error {
 	l.carryOut() // of the old groups, while they are known
 	l.cfg = cfg
 	l.setGroups(cfg)
+	l.configureMetrics()
 	l.setChecks(a.runner.States())
 	for _, name := range l.order {
 		if l.groups[name].iface == "" {

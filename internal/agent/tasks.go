@@ -26,10 +26,12 @@ const (
 
 // vipEvent takes what the address manager has seen.
 func (l *loop) vipEvent(e vip.Event) {
+	l.metrics.NetworkEvent(e.Kind)
 	kind := kindAddress
 	switch e.Kind {
 	case vip.Conflict:
 		kind = kindConflict
+		l.metrics.Conflict(e.Group)
 		l.conflict(e.Group)
 	case vip.LinkUp, vip.LinkDown:
 		kind = kindLink

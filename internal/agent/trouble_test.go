@@ -303,7 +303,7 @@ func TestShortestLeaseWithoutGate(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		gate, role, err := newGate(cfg, testLogger(t))
+		gate, role, err := newGate(cfg, testLogger(t), nil)
 		if err == nil {
 			diff(t, "gate", gate.String(), "address")
 			diff(t, "role", role, vip.Sole)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/internal/metrics"
 	"github.com/hbagent/hbagent/pkg/checks"
 	"github.com/hbagent/hbagent/pkg/cluster"
 	"github.com/hbagent/hbagent/pkg/lease"
@@ -71,7 +72,7 @@ func vipGroups(cfg *config.Config, node string) []vip.Group {
 
 // newGate is what ends a lease in the kernel, and what the lifetimes of addresses
 // are for beside it.
-func newGate(cfg *config.Config, log *slog.Logger) (vip.Gate, vip.LifetimeRole, error) {
+func newGate(cfg *config.Config, log *slog.Logger, m *metrics.Set) (vip.Gate, vip.LifetimeRole, error) {
 	if cfg.Lease.Gate == config.GateAddress {
 		return vip.AddressGate{}, vip.Sole, nil
 	}
@@ -79,7 +80,7 @@ func newGate(cfg *config.Config, log *slog.Logger) (vip.Gate, vip.LifetimeRole, 
 	if err != nil {
 		return nil, 0, err
 	}
-	return gate, vip.Backstop, nil
+	return timedGate{gate, m}, vip.Backstop, nil
 }
 
 func checkSpecs(cfg *config.Config, node string) []checks.Spec {

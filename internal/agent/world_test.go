@@ -140,6 +140,7 @@ func (w *world) boot(name string) *testNode {
 	n.store = &store{path: filepath.Join(w.dir, name+".json"), bootID: "boot"}
 	n.history = openHistory(filepath.Join(w.dir, name+".events"), name, false, log)
 	var err error
+	n.measured()
 	n.maintenanceStore = &maintenanceFile{path: filepath.Join(w.dir, name+".maintenance")}
 	if n.maintenance, err = n.maintenanceStore.read(); err != nil {
 		w.t.Fatal(err)
@@ -151,7 +152,7 @@ func (w *world) boot(name string) *testNode {
 	if n.runIDValue, err = identity(record, cfg, name); err != nil {
 		w.t.Fatal(err)
 	}
-	n.agent = &agent{loop: n.loop, log: log, page: &fakePage{}, opts: Options{
+	n.agent = &agent{loop: n.loop, log: log, metrics: n.loop.metrics, page: &fakePage{}, opts: Options{
 		ConfigFile: filepath.Join(w.dir, name+".toml"), Node: name, StateDir: filepath.Join(w.dir, name+".state"), NewVoters: w.newVoters,
 	}}
 	var last machineState
@@ -166,6 +167,7 @@ func (w *world) boot(name string) *testNode {
 	ctx, stop := context.WithCancelCause(context.Background())
 	n.stop = stop
 	n.hooks = newHooks(ctx, log, n.history)
+	n.hooks.metrics = n.metrics
 	n.api = newAPI(n.loop, log)
 	fake := func(checks.Spec, checks.Options) (checks.Checker, error) { return (*freshCheck)(n), nil }
 	if n.api.runner, err = checks.NewRunner(checkSpecs(cfg, name), func(checks.State) {}, checks.Options{New: fake}); err != nil {

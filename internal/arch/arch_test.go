@@ -41,7 +41,8 @@ var may = []struct {
 	{"cmd/...", []string{"internal/cli", "internal/lab"}},
 	{"internal/cli", []string{"internal/agent", "internal/control", "internal/config", "internal/lab", "pkg/...",
 		"internal/detect", "internal/setup", "internal/draft", "internal/keepalived"}},
-	{"internal/agent", []string{"internal/control", "internal/config", "internal/role", "internal/role/...", "internal/web", "pkg/..."}},
+	{"internal/agent", []string{"internal/control", "internal/config", "internal/metrics", "internal/role", "internal/role/...", "internal/web", "pkg/..."}},
+	{"internal/metrics", []string{"internal/control", "pkg/..."}},
 	{"internal/role/...", []string{"internal/role"}}, // a role knows nothing of the agent
 	{"internal/web", []string{"internal/control"}},
 	{"internal/sim", []string{"internal/agent", "internal/config", "pkg/checks", "pkg/lease"}},
@@ -201,6 +202,24 @@ func TestLeavesImportTheStandardLibraryOnly(t *testing.T) {
 				t.Errorf("%s depends on %s", leaf, p.ImportPath)
 			}
 		}
+	}
+}
+
+// What is counted is told to internal/metrics; where it goes from there is that package's affair alone.
+func TestOnlyMetricsKnowsPrometheus(t *testing.T) {
+	known := false
+	for _, p := range list(t, "./...") {
+		if !slices.ContainsFunc(p.Imports, func(path string) bool { return strings.HasPrefix(path, "github.com/prometheus/") }) {
+			continue
+		}
+		if p.name() == "internal/metrics" {
+			known = true
+		} else {
+			t.Errorf("%s imports the client of Prometheus; tell internal/metrics what there is to count", p.name())
+		}
+	}
+	if !known {
+		t.Error("internal/metrics does not import the client of Prometheus: what does this test look at?")
 	}
 }
 

@@ -95,6 +95,9 @@ type Options struct {
 	// Rand returns numbers in [0,1) for the schedule's jitter, from many
 	// goroutines. Nil: math/rand/v2.
 	Rand func() float64
+	// OnResult is told of each result of a scheduled probe, changed or not, from the
+	// goroutine of its check. It must not block. Nil: nobody is told.
+	OnResult func(name string, r Result)
 	// New makes the Runner's checkers, so that a program can add types of its
 	// own and a test can bring fakes. Nil: the package's New.
 	New func(Spec, Options) (Checker, error)
@@ -109,6 +112,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.New == nil {
 		o.New = New
+	}
+	if o.OnResult == nil {
+		o.OnResult = func(string, Result) {}
 	}
 	return o
 }

@@ -77,6 +77,7 @@ func (t *task) run() {
 			return
 		case <-f.decided:
 		}
+		t.runner.opts.OnResult(t.spec.Name, f.result)
 		t.observe(start, f.result, woken)
 		if !woken { // an event does not shift the schedule
 			next.Reset(pause(start, time.Now(), t.spec.Interval, t.runner.opts.Rand()))

@@ -242,6 +242,9 @@ type Stats struct {
 	LeasesIn, LeasesOut   uint64
 	Strangers             uint64 // packets and streams of unknown addresses, dropped unread
 	StreamsRefused        uint64 // of peers, too many at a time
+	// Problems count each time that one was met, where Handler.Problem is told once a
+	// minute. Of WrongKey, Overload and UnknownPeer that is once for each message.
+	Problems map[ProblemKind]uint64
 }
 
 // Stats returns the counters.
@@ -253,6 +256,7 @@ func (c *Cluster) Stats() Stats {
 		StreamsIn: s.streamsIn.Load(), StreamsOut: s.streamsOut.Load(),
 		LeasesIn: c.stats.leasesIn.Load(), LeasesOut: c.stats.leasesOut.Load(),
 		Strangers: s.strangers.Load(), StreamsRefused: s.refused.Load(),
+		Problems: c.problems.counts(),
 	}
 }
 

@@ -84,6 +84,10 @@ func TestProblemsAreLimited(t *testing.T) {
 	for i := range 10 * maxProblemKeys {
 		q.report(Problem{Kind: UnknownPeer, Addr: at(i)})
 	}
+	counts := q.counts()
+	if counts[UnknownPeer] != 10*maxProblemKeys || counts[WrongKey] != 11 || counts[UDPBlocked] != 0 {
+		t.Errorf("counted %v", counts)
+	}
 	if got := len(q.take()); got > maxProblemKeys || got < maxProblemKeys-2 || len(q.last) > maxProblemKeys {
 		t.Errorf("%d problems queued and %d remembered, at most %d", got, len(q.last), maxProblemKeys)
 	}
@@ -97,7 +101,7 @@ func TestProblemsAreLimited(t *testing.T) {
 func TestProblemKindsHaveNames(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
-	for k := UnknownPeer; k <= Overload; k++ {
+	for _, k := range ProblemKinds() {
 		s := k.String()
 		if strings.HasPrefix(s, "problem-") || seen[s] {
 			t.Errorf("kind %d is called %q", int(k), s)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -28,7 +29,18 @@ const (
 	VersionMismatch                        // a peer speaks a protocol we do not
 	UDPBlocked                             // a peer answers TCP but not UDP
 	Overload                               // a queue was full and something was dropped
+
+	problemKindEnd
 )
+
+// ProblemKinds are all kinds, for who counts them.
+func ProblemKinds() []ProblemKind {
+	var kinds []ProblemKind
+	for k := UnknownPeer; k < problemKindEnd; k++ {
+		kinds = append(kinds, k)
+	}
+	return kinds
+}
 
 // String returns the name used in events and JSON.
 func (k ProblemKind) String() string {
@@ -69,6 +81,8 @@ type problems struct {
 	wake func()
 	now  func() time.Time
 
+	seen [problemKindEnd]atomic.Uint64 // before they are limited
+
 	mu     sync.Mutex
 	last   map[problemKey]time.Time // at most maxProblemKeys
 	queued []Problem                // at most one per key
@@ -81,6 +95,7 @@ type problemKey struct {
 }
 
 func (q *problems) report(p Problem) {
+	q.seen[p.Kind].Add(1)
 	key := problemKey{p.Kind, p.Node, p.Addr.Addr()}
 	now := q.now()
 	q.mu.Lock()
@@ -104,6 +119,15 @@ func (q *problems) report(p Problem) {
 	q.last[key] = now
 	q.queued = append(q.queued, p)
 	q.wake()
+}
+
+// counts returns how often each kind was met, also where no report came of it.
+func (q *problems) counts() map[ProblemKind]uint64 {
+	counts := make(map[ProblemKind]uint64, len(q.seen))
+	for _, k := range ProblemKinds() {
+		counts[k] = q.seen[k].Load()
+	}
+	return counts
 }
 
 func (q *problems) take() []Problem {

@@ -30,6 +30,19 @@ func TestWrongKeyIsNamed(t *testing.T) {
 			if a.sees("web2") || b.sees("web1") {
 				t.Error("they see each other all the same")
 			}
+			// Each message counts, also where no report comes of it.
+			before := b.Stats().Problems[WrongKey]
+			for range 10 {
+				if err := a.SendLease("web2", []byte("mine")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for deadline := time.Now().Add(patience); b.Stats().Problems[WrongKey] < before+10; {
+				if time.Now().After(deadline) {
+					t.Fatalf("%d wrong keys counted, %d before ten more messages", b.Stats().Problems[WrongKey], before)
+				}
+				time.Sleep(time.Millisecond) // no event tells of it
+			}
 		})
 	}
 }

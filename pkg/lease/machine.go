@@ -285,5 +285,9 @@ func (m *Machine) Quarantine(now Instant) time.Duration {
 	return max(m.voter.quarantineUntil.Sub(now), 0)
 }
 
+// Margin returns what a holder takes off the ttl: its lease is valid until that
+// much less than a ttl after its request left.
+func (m *Machine) Margin() time.Duration { return m.cfg.Margin }
+
 // Quorum returns how many votes a lease needs, and of how many.
 func (m *Machine) Quorum() (needed, voters int) { return m.quorum, len(m.voters) }

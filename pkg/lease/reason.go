@@ -70,6 +70,41 @@ var reasonText = [reasonEnd]string{
 	ReasonUnwanted:     "target cannot take the group",
 }
 
+var reasonName = [reasonEnd]string{
+	ReasonNone:         "none",
+	ReasonHeld:         "held",
+	ReasonEpoch:        "epoch",
+	ReasonQuarantine:   "quarantine",
+	ReasonGeneration:   "generation",
+	ReasonTTL:          "ttl",
+	ReasonUnknownGroup: "unknown-group",
+	ReasonVoterChange:  "voter-change",
+	ReasonNotVoter:     "not-voter",
+	ReasonContested:    "contested",
+	ReasonRefused:      "refused",
+	ReasonExpired:      "expired",
+	ReasonReleased:     "released",
+	ReasonTransferred:  "transferred",
+	ReasonPaused:       "paused",
+	ReasonResume:       "resume",
+	ReasonConflict:     "conflict",
+	ReasonPeerSilence:  "peer-silence",
+	ReasonRemoved:      "removed",
+	ReasonWrongCluster: "wrong-cluster",
+	ReasonUnknownNode:  "unknown-node",
+	ReasonOldSequence:  "old-sequence",
+	ReasonMalformed:    "malformed",
+	ReasonUnwanted:     "unwanted",
+}
+
+// Name returns the reason in one word, for programs: it does not change.
+func (r Reason) Name() string {
+	if r < reasonEnd {
+		return reasonName[r]
+	}
+	return "other"
+}
+
 // String returns the text for people.
 func (r Reason) String() string {
 	if r < reasonEnd {

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"math/rand/v2"
+	"regexp"
 	"testing"
 	"time"
 
@@ -196,14 +197,23 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestReasonTexts: each reason has a text of its own, because status shows it.
+// TestReasonTexts: each reason has a text of its own, because status shows it, and a name of one word, because
+// programs count by it.
 func TestReasonTexts(t *testing.T) {
-	seen := map[string]Reason{}
+	seen, names := map[string]Reason{}, map[string]Reason{}
+	word := regexp.MustCompile("^[a-z]+(-[a-z]+)*$")
 	for r := ReasonNone; r < reasonEnd; r++ {
 		if other, ok := seen[r.String()]; ok {
 			t.Errorf("reasons %d and %d are both %q", other, r, r)
 		}
 		seen[r.String()] = r
+		if other, ok := names[r.Name()]; ok || !word.MatchString(r.Name()) {
+			t.Errorf("reason %d is called %q, and so is %d", r, r.Name(), other)
+		}
+		names[r.Name()] = r
+	}
+	if got := Reason(200).Name(); got != "other" {
+		t.Errorf("a reason of a later version is called %q", got)
 	}
 	if got := Reason(200).String(); got != "reason 200" {
 		t.Errorf("a reason of a later version reads %q", got)

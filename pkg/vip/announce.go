@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mdlayher/ethernet"
@@ -31,6 +32,8 @@ type announcer struct {
 	jobs map[*hold]*schedule
 
 	wires map[string]sender // by interface; owned by the task
+
+	sent, failed atomic.Uint64 // frames
 }
 
 // sender is a packet socket and the interface it is bound to.
@@ -108,6 +111,8 @@ func (a *announcer) run(ctx context.Context) {
 				break
 			}
 			r := a.round(h)
+			a.sent.Add(uint64(r.count[sent]))
+			a.failed.Add(uint64(r.count[dropSend]))
 			if r.err != nil {
 				iface, _ := h.where()
 				a.m.events(Event{Kind: AnnounceError, Group: h.name, Interface: iface, Detail: r.err.Error()})

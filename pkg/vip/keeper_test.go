@@ -82,10 +82,12 @@ func TestAnnouncementSchedule(t *testing.T) {
 	inBubble(t, func(b *bench) {
 		b.must(b.Open("web", b.in(time.Hour)))
 		var at []time.Duration
+		var frames uint64
 		began := time.Now()
 		for time.Since(began) < 130*time.Second {
 			synctest.Wait()
-			if len(b.k.frames()) > 0 {
+			if n := len(b.k.frames()); n > 0 {
+				frames += uint64(n)
 				at = append(at, time.Since(began))
 			}
 			time.Sleep(100 * time.Millisecond)
@@ -94,6 +96,9 @@ func TestAnnouncementSchedule(t *testing.T) {
 		want := []time.Duration{0, 1100 * ms, 2200 * ms, 3300 * ms, 4400 * ms, 64400 * ms, 124400 * ms}
 		if diff := cmp.Diff(want, at); diff != "" {
 			t.Errorf("announced at (-want +got):\n%s", diff)
+		}
+		if got, want := b.Stats(), (Stats{Announced: frames}); got != want {
+			t.Errorf("counted %+v, want %+v", got, want)
 		}
 	})
 }

@@ -261,3 +261,14 @@ func (m *Manager) Defend(group string) {
 
 // Gate is the name of the gate in force, for people.
 func (m *Manager) Gate() string { return m.gate.String() }
+
+// Stats count since New.
+type Stats struct {
+	Announced      uint64 // frames that told of an address
+	AnnounceFailed uint64 // that the kernel did not take
+}
+
+// Stats returns the counters. Any goroutine.
+func (m *Manager) Stats() Stats {
+	return Stats{Announced: m.announcer.sent.Load(), AnnounceFailed: m.announcer.failed.Load()}
+}
