@@ -262,7 +262,7 @@ func (a *agent) serveSignals(ctx, tasks context.Context, signals <-chan os.Signa
 		case <-tasks.Done():
 			return false
 		case <-ctx.Done(): // the program turns SIGTERM and SIGINT into this, too
-			return restartFollows(context.WithoutCancel(ctx), a.log)
+			return a.comesBack(context.WithoutCancel(ctx))
 		case s := <-signals:
 			switch s {
 			case syscall.SIGHUP:
@@ -270,7 +270,7 @@ func (a *agent) serveSignals(ctx, tasks context.Context, signals <-chan os.Signa
 			case syscall.SIGUSR2:
 				return true
 			default:
-				return restartFollows(context.WithoutCancel(ctx), a.log)
+				return a.comesBack(context.WithoutCancel(ctx))
 			}
 		}
 	}

@@ -64,6 +64,19 @@ func restartFollows(ctx context.Context, log *slog.Logger) bool {
 	return isRestartJob(string(out), unit)
 }
 
+// comesBack reports whether systemd is about to start this agent again, and the new one can resume its leases: one that
+// refuses the config or the keys would leave them to run out.
+func (a *agent) comesBack(ctx context.Context) bool {
+	if !restartFollows(ctx, a.log) {
+		return false
+	}
+	if _, _, _, err := loadConfig(a.opts); err != nil {
+		a.log.Error("this is a restart, and the new agent will refuse to start; handing over", "error", err)
+		return false
+	}
+	return true
+}
+
 // isRestartJob reads the output of list-jobs: "JOB UNIT TYPE STATE".
 func isRestartJob(out, unit string) bool {
 	for line := range strings.Lines(out) {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -14,8 +15,9 @@ import (
 
 // Given by a specification.
 const (
-	// envServiceResult is set by systemd for ExecStopPost= (systemd.exec(5)).
+	// Set by systemd for ExecStopPost= (systemd.exec(5)): why the service ended, and how its main process did.
 	envServiceResult = "SERVICE_RESULT"
+	envExitStatus    = "EXIT_STATUS"
 )
 
 func (a *app) cleanup() *cobra.Command {
@@ -26,7 +28,7 @@ func (a *app) cleanup() *cobra.Command {
 		Long: `Removes every address that the run directory records as added by an agent, and
 the nftables tables named hbagent, and nothing else. hbagent.service runs it
 after each stop; then it spares the groups that the agent may resume when it is
-started again within their lease.
+started again within their lease, unless it has ended for a bad config.
 
 Exit codes: 0 nothing is left, 1 failed or an agent is running, 2 wrong usage.`,
 		Args: cobra.NoArgs,
@@ -50,7 +52,8 @@ func (a *app) runCleanup(force bool) error {
 		defer unlock()
 	}
 	var spared []string
-	if a.getenv(envServiceResult) != "" {
+	// After exitConfig no start follows (RestartPreventExitStatus=), and so nobody resumes anything.
+	if a.getenv(envServiceResult) != "" && a.getenv(envExitStatus) != strconv.Itoa(exitConfig) {
 		if spared, err = a.neighbors.resumableGroups(a.runDir); err != nil {
 			// What cannot be read cannot be resumed either.
 			fmt.Fprintf(a.stderr, "hbagent: sparing nothing: %v\n", err)

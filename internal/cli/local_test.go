@@ -138,6 +138,18 @@ func TestCleanup(t *testing.T) {
 			t.Errorf("got %+v, spared %v", got, spared)
 		}
 	})
+	t.Run("after a start with a bad config it spares nothing", func(t *testing.T) {
+		got := a(t, map[string]string{envServiceResult: "exit-code", envExitStatus: "78"})("cleanup", "--run-dir", t.TempDir())
+		if got.code != exitOK || got.stdout != removedDB || spared != nil {
+			t.Errorf("got %+v, spared %v", got, spared)
+		}
+	})
+	t.Run("after a crash it spares what can be resumed", func(t *testing.T) {
+		got := a(t, map[string]string{envServiceResult: "signal", envExitStatus: "KILL"})("cleanup", "--run-dir", t.TempDir())
+		if got.code != exitOK || len(spared) != 1 {
+			t.Errorf("got %+v, spared %v", got, spared)
+		}
+	})
 	t.Run("a record that cannot be read spares nothing", func(t *testing.T) {
 		app, run := testApp(t)
 		app.getenv = func(name string) string { return afterStop[name] }
