@@ -8,7 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/hbagent/hbagent/internal/cli.version=$(VERSION) -X github.com/hbagent/hbagent/internal/cli.commit=$(COMMIT)
 
-.PHONY: help build install packages demo check test test-deps model fuzz bench sim schema cost latency outage handover chaos loss load clean
+.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench sim schema cost latency outage handover chaos loss load clean
 
 help: ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ packages: ## dist/*.deb and dist/*.rpm, for ARCH (that of this machine)
 demo: build ## three nodes, a client and faults in throw-away namespaces; no root needed
 	bin/hbagent demo
 
+hosts: packages ## three machines that boot a real systemd, and a shell beside them; needs root and Debian or Ubuntu
+	scripts/hosts.sh dist/*.deb
+
 check: ## format, vet, staticcheck, go.mod, scripts
 	@test -z "$$(gofmt -l .)" || { echo 'gofmt would change:'; gofmt -l .; exit 1; }
 	$(GO) vet ./...
@@ -44,6 +47,9 @@ test-deps: ## what the tests need, from the distribution; as root only
 
 test: test-deps ## every test; as root nothing is skipped
 	scripts/test.sh
+
+test-systemd: ## the packages on three machines that boot a real systemd; needs root and Debian or Ubuntu
+	scripts/test-systemd.sh
 
 model: ## the lease in Promela, every state of it (docs/model); needs spin and gcc, 15 minutes or more
 	scripts/model.sh

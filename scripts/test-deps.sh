@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need from the distribution (Debian, Ubuntu), when it
 # is root; otherwise it says what is missing and which tests that costs.
+# With "systemd": also what boots whole machines, for test-systemd.sh.
 set -euo pipefail
 
 # command -> package
@@ -10,6 +11,9 @@ declare -A need=(
   [gcc]=gcc [systemd-analyze]=systemd [spin]=spin
   [groff]=groff-base [promtool]=prometheus
 )
+if [ "${1:-}" = systemd ]; then
+  need+=([systemd-nspawn]=systemd-container [debootstrap]=debootstrap [nsenter]=util-linux [ssh]=openssh-client [curl]=curl)
+fi
 missing=()
 for cmd in "${!need[@]}"; do
   PATH=$PATH:/usr/sbin:/sbin command -v "$cmd" >/dev/null || missing+=("${need[$cmd]}")

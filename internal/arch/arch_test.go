@@ -48,7 +48,7 @@ var may = []struct {
 	{"internal/sim", []string{"internal/agent", "internal/config", "pkg/checks", "pkg/lease"}},
 	{"internal/lab", []string{"internal/control"}},
 	// Helpers for tests, below the package that they help with.
-	{"internal/lab/...", []string{"internal/lab", "internal/lab/chaos", "internal/control"}},
+	{"internal/lab/...", []string{"internal/lab", "internal/lab/booted", "internal/lab/chaos", "internal/control"}},
 	{"internal/control/...", []string{"internal/control"}},
 	{"internal/role", nil},
 	{"internal/config", nil},

@@ -32,8 +32,8 @@ func (p *HTTPProbe) runKeepAlive(ctx context.Context) {
 	}
 }
 
-// askOver puts one question over the connection in *c, and makes one where there is none. After a failure there
-// is none again.
+// askOver puts one question over the connection in *c, and makes one where there is none. After a failure, and when the
+// server wants it so (Apache after MaxKeepAliveRequests), there is none again.
 func (p *HTTPProbe) askOver(ctx context.Context, c **line) (body string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, p.o.Timeout)
 	defer cancel()
@@ -43,7 +43,7 @@ func (p *HTTPProbe) askOver(ctx context.Context, c **line) (body string, err err
 			return "", err
 		}
 	}
-	if body, err = (*c).get(ctx, p.o, "keep-alive"); err != nil {
+	if body, err = (*c).get(ctx, p.o, "keep-alive"); err != nil || (*c).last {
 		(*c).Close()
 		*c = nil
 	}

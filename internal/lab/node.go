@@ -56,6 +56,9 @@ func (n *Node) Dir() string      { return n.w.path(n.Name) }
 func (n *Node) RunDir() string   { return n.w.path(n.Name, "run") }
 func (n *Node) StateDir() string { return n.w.path(n.Name, "state") }
 
+// NetNS is the file that stands for the node's network namespace while it is on (ip-netns(8)).
+func (n *Node) NetNS() string { return "/run/netns/" + n.Name }
+
 func (n *Node) port() string { return "p-" + n.Name }
 
 // alive returns the node's namespace, or ErrPoweredOff.

@@ -117,7 +117,8 @@ func (p *HTTPProbe) get(ctx context.Context) (string, error) {
 // A line is a connection of the client.
 type line struct {
 	*socket.Conn
-	r *bufio.Reader
+	r    *bufio.Reader
+	last bool // the server has said that it takes no more requests
 }
 
 func (p *HTTPProbe) connect(ctx context.Context) (*line, error) {
@@ -129,7 +130,7 @@ func (p *HTTPProbe) connect(ctx context.Context) (*line, error) {
 	if _, err := c.Connect(ctx, to); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	return &line{c, bufio.NewReader(c)}, nil
+	return &line{Conn: c, r: bufio.NewReader(c)}, nil
 }
 
 // get puts a question, and reads the answer to its end: first bytes of the body.
@@ -147,6 +148,7 @@ func (c *line) get(ctx context.Context, o HTTPOptions, connection string) (strin
 		return "", err
 	}
 	defer res.Body.Close()
+	c.last = res.Close
 	body, err := io.ReadAll(io.LimitReader(res.Body, 64))
 	if err == nil && res.StatusCode != http.StatusOK {
 		err = fmt.Errorf("status %s", res.Status)
