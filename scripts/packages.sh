@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds dist/*.deb and dist/*.rpm for ARCH (that of this machine). The same
-# commit makes the same bytes: versions and times come from git only.
+# commit makes the same bytes: versions and times come from git only, unless
+# VERSION (like a tag: v1.2.0) says another version.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 go=${GO:-go}
@@ -21,7 +22,7 @@ package_version() {
     echo "0.0.0+$(git rev-list --count HEAD).g$(git rev-parse --short=12 HEAD)$dirty"
   fi
 }
-PACKAGE_VERSION=$(package_version "$(git describe --tags --always --dirty)")
+PACKAGE_VERSION=$(package_version "${VERSION:-$(git describe --tags --always --dirty)}")
 export PACKAGE_VERSION
 
 # What runs here is built for here, whatever GOARCH the packages are for.

@@ -13,9 +13,11 @@ fi
 # The end-to-end tests measure what a client sees: alone on the machine.
 # The simulator runs on one goroutine: the race detector would find nothing there, and cost it ten times as long.
 # What talks to the kernel waits for real time, and has the machine to itself, too.
-mapfile -t fast < <(go list ./... | grep -v -e /internal/e2e -e /internal/sim -e /internal/lab -e /pkg/vip)
+mapfile -t fast < <(go list ./... | grep -v -e /internal/e2e -e /internal/sim -e /internal/lab -e /internal/systemdtest -e /pkg/vip)
+# What boots whole machines is test-systemd.sh.
+mapfile -t labs < <(go list ./internal/lab/... | grep -v /internal/lab/booted)
 go test $race "${fast[@]}"
-go test $race -p 1 ./pkg/vip ./internal/lab/...
+go test $race -p 1 ./pkg/vip "${labs[@]}"
 go test ./internal/sim
 scripts/model.sh short
 scripts/test-install.sh
