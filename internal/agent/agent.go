@@ -124,9 +124,13 @@ func start(o Options) (_ *agent, err error) {
 	a.history.metrics, a.loop.metrics = a.metrics, a.metrics
 	a.loop.configureMetrics()
 	a.loop.version, a.loop.store, a.loop.history, a.loop.watch = o.Version, st, a.history, newWatchdog()
+	a.loop.lasts = newLastFile(filepath.Join(o.StateDir, lastName), log)
 	a.loop.maintenanceStore = &maintenanceFile{path: filepath.Join(o.StateDir, maintenanceName)}
 	if a.loop.maintenance, err = a.loop.maintenanceStore.read(); err != nil {
 		return nil, err
+	}
+	if err := a.loop.newRoles(a.newRole); err != nil {
+		return nil, configError(err)
 	}
 	a.loop.begins(a.state)
 	if a.loop.runIDValue, err = identity(record, cfg, node); err != nil {
@@ -223,7 +227,12 @@ func (a *agent) run(ctx context.Context) error {
 	defer stopTasks()
 	g, tasks := errgroup.WithContext(tasks)
 	g.Go(func() error { return a.vip.Run(tasks) })
+	a.loop.startRoles()
 	g.Go(func() error { return a.loop.run(tasks) })
+	g.Go(func() error { return a.loop.lasts.Run(tasks) })
+	for _, r := range a.loop.roles {
+		g.Go(func() error { return r.Run(tasks) })
+	}
 	g.Go(func() error { return a.net.Run(tasks) })
 	g.Go(func() error { return a.runner.Run(tasks) })
 	g.Go(func() error { return a.control.Run(tasks) })

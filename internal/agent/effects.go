@@ -76,6 +76,9 @@ func (l *loop) shut(e lease.Shut) error {
 		g.shutAt = l.boot()
 		l.metrics.Shut(e.Group, e.Reason)
 	}
+	if g.role != nil {
+		l.roleShut(e.Group, g, e.Reason)
+	}
 	switch e.Reason {
 	case lease.ReasonPaused:
 		return nil // confirmed or lost within a round trip: the outcome is told
@@ -101,7 +104,7 @@ func (l *loop) open(e lease.Open) {
 		l.log.Warn("somebody still answers for an address: opening a ttl later", "group", e.Group, "mac", g.squatter)
 		return
 	}
-	l.openNow(g, e)
+	l.openWhenReady(g, e)
 }
 
 // openPending opens what was put off, when its time has come or the other has
@@ -109,7 +112,7 @@ func (l *loop) open(e lease.Open) {
 func (l *loop) openPending() {
 	for _, name := range l.order {
 		g := l.groups[name]
-		if g.pending == nil {
+		if g.pending == nil || g.pending.takingOver {
 			continue
 		}
 		if g.squatter != "" && l.boot() < g.pending.openAt {
@@ -122,7 +125,7 @@ func (l *loop) openPending() {
 			l.history.add(control.Event{Group: name, Kind: kindConflict, Epoch: g.epoch, From: g.squatter,
 				Reason: "another machine answered for an address; taken all the same after one ttl"})
 		}
-		l.openNow(g, e)
+		l.openWhenReady(g, e)
 	}
 }
 
@@ -193,7 +196,11 @@ func (l *loop) renew(effects []lease.Effect) {
 	deadlines := make(map[string]time.Duration, len(effects))
 	for _, e := range effects {
 		e := e.(lease.Renew)
-		if g := l.groups[e.Group]; g.pending != nil {
+		g := l.groups[e.Group]
+		if g.role != nil && g.role.claim != nil {
+			g.role.claim.renewed(e.Until)
+		}
+		if g.pending != nil {
 			g.pending.effect.Until = e.Until
 			continue
 		}

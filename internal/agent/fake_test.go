@@ -164,6 +164,9 @@ func (f *fakeAddresses) hold(group string, deadline time.Duration) error {
 			f.n.w.t.Errorf("%s opens %s while %s has it", f.n.node, group, other)
 		}
 	}
+	if s := f.n.service; s != nil && !s.writable() {
+		f.n.w.t.Errorf("%s opens %s over a service that is read-only", f.n.node, group)
+	}
 	w := f.n.w
 	w.mu.Lock()
 	defer w.mu.Unlock()

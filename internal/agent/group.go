@@ -7,6 +7,7 @@ import (
 
 	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/internal/role"
 	"github.com/hbagent/hbagent/pkg/cluster"
 	"github.com/hbagent/hbagent/pkg/lease"
 )
@@ -23,10 +24,11 @@ type groupRun struct {
 	failedAt time.Time
 	decision Decision
 
-	openErr      string // the addresses could not be added, until openErrUntil
-	openErrUntil time.Time
-	lateAt       time.Time // opening came too late for its lease, once
-	forcedUntil  time.Time // a person wants it here, whatever the checks say
+	openErr       string // the addresses could not be added, or the service not taken over, until openErrUntil
+	openErrUntil  time.Time
+	openErrPasses bool      // it is nothing that does not work
+	lateAt        time.Time // opening came too late for its lease, once
+	forcedUntil   time.Time // a person wants it here, whatever the checks say
 
 	// The claim.
 	open      bool
@@ -48,6 +50,9 @@ type groupRun struct {
 	drain       *drainRun // handed over, and finishing its connections
 	steer       *steerRun // connections of the old owner are sent there
 
+	role *roleRun  // nil: it has none, or this node may not own it
+	last role.Last // the newest that is known of an owner's service; a group with a role only
+
 	// Who answers for an address while this node waits for it.
 	squatter   string
 	squatterAt time.Duration
@@ -65,10 +70,11 @@ type groupRun struct {
 	moves      []move
 }
 
-// pendingOpen is a won group that is not open yet: see loop.open.
+// pendingOpen is a won group that is not open yet: see loop.open and loop.takeOver.
 type pendingOpen struct {
-	effect lease.Open
-	openAt time.Duration
+	effect     lease.Open
+	openAt     time.Duration // while another machine answers for an address
+	takingOver bool          // the role is at work, and tells when it is done
 }
 
 // move is one change of owner for a reason of health.
@@ -118,14 +124,17 @@ func (l *loop) judge() {
 	for _, name := range l.order {
 		g := l.groups[name]
 		if g.openErr != "" && now.After(g.openErrUntil) {
-			g.openErr = ""
+			g.openErr, g.openErrPasses = "", false
 		}
 		c := l.condition(g, now)
-		g.able = g.iface != "" && !c.Stopping && c.OpenErr == "" && c.LinkDown == ""
-		eligible, failed, reason := Judge(c)
-		if failed {
+		// Hold counts from what fails in this node, not from its service: a role has
+		// its own view of when that is good enough again.
+		if _, failed, _ := Judge(c); failed {
 			g.failedAt = now
 		}
+		c.Role = l.judgeRole(name, g, now)
+		g.able = g.iface != "" && !c.Stopping && c.OpenErr == "" && c.LinkDown == "" && (c.Role == nil || c.Role.Eligible)
+		eligible, failed, reason := Judge(c)
 		g.unfit = failed
 		if eligible != g.fitness.Eligible || g.fitness.Since.IsZero() {
 			g.fitness.Since = now
@@ -140,7 +149,7 @@ func (l *loop) condition(g *groupRun, now time.Time) Condition {
 	group.Checks = mustPass(l.cfg, l.node, g.cfg)
 	c := Condition{
 		Group: group, Node: l.node, Checks: l.checks, OpenErr: g.openErr, Stopping: l.stopping,
-		FailedAt: g.failedAt, Now: now, Forced: now.Before(g.forcedUntil), Maintenance: l.maintenance,
+		FailedAt: g.failedAt, Now: now, Forced: now.Before(g.forcedUntil), Maintenance: l.maintenance, Passes: g.openErrPasses,
 	}
 	if g.iface != "" && l.linkDown[g.iface] {
 		c.LinkDown = g.iface
@@ -178,23 +187,29 @@ func (l *loop) decide() {
 
 func (l *loop) situation(name string, g *groupRun) Situation {
 	peers := make(map[string]Peer, len(l.peers))
+	behind := l.lacking(name, g)
 	for n, p := range l.peers {
-		peers[n] = Peer{Alive: p.alive && p.known && !(g.open && l.silent(n, p)), Since: p.since, Fitness: p.fit[name]}
+		peers[n] = Peer{Alive: p.alive && p.known && !(g.open && l.silent(n, p)), Since: p.since, Fitness: p.fit[name], Behind: behind[n]}
 	}
 	holder := g.owner
 	if holder == "" {
 		holder = g.lastOwner
 	}
 	return Situation{
-		Group: g.cfg, Node: l.node, Self: g.fitness, Unfit: g.unfit, Off: l.maintenance != "", Able: g.able, Peers: peers, Holds: g.open, Holder: holder,
+		Group: g.cfg, Node: l.node, Self: g.fitness, Behind: behind[l.node], Unfit: g.unfit, Off: l.maintenance != "", Able: g.able, Peers: peers, Holds: g.open, Holder: holder,
 		Cause: g.cause, HeldSince: g.heldSince, Moves: g.recentMoves(time.Now()), Now: time.Now(),
 	}
 }
 
 // moveAway does what the policy wants. A service that fails has no connections
-// worth waiting for; whatever else moves a group finishes them.
+// worth waiting for; whatever else moves a group finishes them. A role hands its
+// service over for as long as that can be asked.
 func (l *loop) moveAway(name string, g *groupRun, d Decision) {
-	if g.cfg.Handover != config.HandoverDrain || d.Cause == CauseHealth {
+	atOnce := g.cfg.Handover != config.HandoverDrain || d.Cause == CauseHealth
+	if g.role != nil {
+		atOnce = g.role.seen.Down != ""
+	}
+	if atOnce {
 		l.handOver(name, d.MoveTo, note(d.Cause, d.Reason))
 		return
 	}
@@ -205,7 +220,7 @@ func (l *loop) moveAway(name string, g *groupRun, d Decision) {
 	m := l.newMover(name, d.MoveTo, d.Cause, d.Reason)
 	m.byPolicy = true
 	go func() {
-		ctx, cancel := l.within(moveLimit)
+		ctx, cancel := l.within(m.limit())
 		defer cancel()
 		if res, err := m.run(ctx); err != nil || res.Outcome != control.OutcomeMoved {
 			l.log.Warn("the group did not move", "group", name, "peer", d.MoveTo, "reason", res.Reason, "error", err)
@@ -286,12 +301,16 @@ func (g *groupRun) reason() string {
 		return g.why
 	case g.drain != nil:
 		return g.drain.text()
+	case g.pending != nil && g.pending.takingOver:
+		return "taking the service over"
 	case g.pending != nil:
 		return "waiting: " + g.squatter + " still answers for an address"
 	case !g.fitness.Eligible:
 		return g.fitness.Reason
 	case g.refused != "":
 		return g.refused
+	case g.role != nil && g.role.verdict.Reason != "":
+		return g.role.verdict.Reason
 	}
 	return g.lost
 }

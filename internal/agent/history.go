@@ -37,6 +37,7 @@ const (
 	kindAddress  = "address"  // somebody took an address away, or it is back
 	kindDrain    = "drain"    // a group that was handed over has finished its connections
 	kindConflict = "conflict" // another machine claims an address
+	kindRole     = "role"     // something that a group's role has done or seen
 	kindLink     = "link"
 	kindProblem  = "problem" // something a person should put right
 	kindHook     = "hook"
@@ -48,7 +49,7 @@ const (
 
 // eventKinds are all of them, for who counts them.
 var eventKinds = []string{
-	kindOwner, kindState, kindNode, kindCheck, kindAddress, kindDrain, kindConflict, kindLink, kindProblem, kindHook, kindConfig, kindAgent,
+	kindOwner, kindState, kindNode, kindCheck, kindAddress, kindDrain, kindConflict, kindRole, kindLink, kindProblem, kindHook, kindConfig, kindAgent,
 	kindMaintenance,
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/internal/metrics"
+	"github.com/hbagent/hbagent/internal/role"
 	"github.com/hbagent/hbagent/pkg/checks"
 	"github.com/hbagent/hbagent/pkg/cluster"
 	"github.com/hbagent/hbagent/pkg/lease"
@@ -73,9 +74,10 @@ type loop struct {
 	// Set before run, never changed, and read by everybody.
 	log     *slog.Logger
 	version string
-	node    string        // this one
-	ttl     time.Duration // another one needs a restart
-	gate    string        // its name, for status
+	node    string          // this one
+	ttl     time.Duration   // another one needs a restart
+	gate    string          // its name, for status
+	roles   map[string]Role // by group, of those that this node may own
 	// pageProblems says why the status page cannot be served; nil: nothing to say.
 	pageProblems func() []string
 	runIDValue   lease.RunID
@@ -96,6 +98,7 @@ type loop struct {
 	hooks            *hooks
 	metrics          *metrics.Set // nil in some tests
 	maintenanceStore *maintenanceFile
+	lasts            *lastFile
 	watch            *watchdog
 
 	leaseIn chan []byte
@@ -126,6 +129,8 @@ type peerRun struct {
 	state  cluster.NodeState
 	known  bool
 	fit    map[string]Fitness // by group
+
+	services map[string]role.Observation // by group, of those with a role
 }
 
 func newLoop(log *slog.Logger, cfg *config.Config, node string) *loop {
@@ -133,7 +138,7 @@ func newLoop(log *slog.Logger, cfg *config.Config, node string) *loop {
 		log: log, cfg: cfg, node: node, ttl: cfg.Lease.TTL, started: time.Now(), boot: bootTime,
 		leaseIn: make(chan []byte, leaseQueue), work: make(chan func(), workQueue), ended: make(chan struct{}),
 		groups: make(map[string]*groupRun), checks: make(map[string]checks.State),
-		peers: make(map[string]*peerRun), linkDown: make(map[string]bool), dirty: true,
+		roles: make(map[string]Role), peers: make(map[string]*peerRun), linkDown: make(map[string]bool), dirty: true,
 		voters: listOf(cfg), caughtUp: make(chan struct{}, 1),
 	}
 	for _, n := range cfg.Nodes {
@@ -292,7 +297,7 @@ func (l *loop) settle() {
 func (l *loop) arm(timer *time.Timer) {
 	next, ok := l.machine.NextDeadline()
 	for _, g := range l.groups {
-		if g.pending != nil {
+		if g.pending != nil && !g.pending.takingOver {
 			if at := lease.Instant(g.pending.openAt); !ok || at < next {
 				next, ok = at, true
 			}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/internal/role"
 )
 
 // await sees a move through that has begun. It does not end early: whoever
@@ -12,13 +13,8 @@ import (
 func (m *mover) await(ctx context.Context, after uint64) (control.SwitchoverResult, error) {
 	l := m.loop
 	ctx = context.WithoutCancel(ctx)
-	ttl := l.ttl
 	m.step("handover", control.StepRunning, m.result.To+" takes over")
-	limit := max(targetOpenTTLs*ttl, openTimeoutLow)
-	if m.cause == CauseStop {
-		limit = min(limit, stopOpenLimit)
-	}
-	openCtx, cancel := context.WithTimeout(ctx, limit)
+	openCtx, cancel := context.WithTimeout(ctx, m.openLimit())
 	defer cancel()
 	var answer awaitAnswer
 	err := m.call(openCtx, methodAwaitOpen, awaitRequest{Group: m.req.Group, After: after}, &answer)
@@ -87,13 +83,17 @@ func (l *loop) awaitOwner(ctx context.Context, name, want string) (owner string,
 	poll := time.NewTicker(ownerPoll)
 	defer poll.Stop()
 	for {
+		var now role.Leader // a call that ctx has ended may still write to it
 		err := l.do(ctx, func() {
 			if g := l.groups[name]; g != nil {
-				owner, epoch = g.owner, g.ownerEpoch
+				now = role.Leader{Node: g.owner, Epoch: g.ownerEpoch}
 			}
 		})
-		if err != nil || owner != "" && (want == "" || owner == want) {
-			return owner, epoch
+		if err != nil {
+			return "", 0
+		}
+		if now.Node != "" && (want == "" || now.Node == want) {
+			return now.Node, now.Epoch
 		}
 		select {
 		case <-ctx.Done():

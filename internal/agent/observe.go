@@ -34,6 +34,7 @@ func (l *loop) observe(name string, g *groupRun) {
 		g.owner, g.ownerSince = owner, time.Now()
 	}
 	g.ownerEpoch = epoch
+	g.follow()
 	l.dirty = true
 	if same {
 		return
@@ -104,6 +105,7 @@ func (l *loop) publish() {
 		}
 		s.Groups = append(s.Groups, gs)
 	}
+	s.Roles = l.roleStates()
 	if sameNews(s, l.published) {
 		return
 	}
@@ -116,7 +118,7 @@ func (l *loop) publish() {
 
 func sameNews(a, b cluster.NodeState) bool {
 	return a.RunID == b.RunID && a.ConfigHash == b.ConfigHash && a.Generation == b.Generation && a.Maintenance == b.Maintenance &&
-		slices.Equal(a.Groups, b.Groups) &&
+		slices.Equal(a.Groups, b.Groups) && sameServices(a.Roles, b.Roles) &&
 		slices.EqualFunc(a.Checks, b.Checks, func(x, y cluster.CheckState) bool {
 			return x.Name == y.Name && x.Status == y.Status && x.Required == y.Required &&
 				(x.Message == y.Message || x.Status == checks.Passing.String())
@@ -145,6 +147,7 @@ func (l *loop) peerState(s cluster.NodeState) {
 		fit[gs.Name] = f
 	}
 	p.state, p.known, p.fit = s, true, fit
+	l.peerServices(p, s.Roles)
 	l.dirty = true
 	l.lookAtVoters()
 }

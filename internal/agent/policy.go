@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hbagent/hbagent/internal/config"
+	"github.com/hbagent/hbagent/internal/role"
 	"github.com/hbagent/hbagent/pkg/checks"
 )
 
@@ -47,7 +48,11 @@ type Condition struct {
 	Node     string
 	Checks   map[string]checks.State // of this node, by name
 	LinkDown string                  // interface of the group without a carrier, empty if it has one
-	OpenErr  string                  // the addresses could not be added lately
+	OpenErr  string                  // the addresses could not be added lately, or the role not taken over
+	// Passes tells that OpenErr is nothing that does not work: it is to be tried again.
+	Passes bool
+	// Role is what the group's role thinks of this node, nil where there is none.
+	Role     *role.Verdict
 	Stopping bool
 	// Maintenance is why this node was told to stay off, empty if it was not.
 	Maintenance string
@@ -73,28 +78,39 @@ func Judge(c Condition) (eligible, failed bool, reason string) {
 		return false, false, inMaintenance(c.Maintenance)
 	}
 	if c.OpenErr != "" {
-		return false, true, c.OpenErr
+		return false, !c.Passes, c.OpenErr
 	}
 	if c.LinkDown != "" {
 		return false, true, "interface " + c.LinkDown + " has no link"
 	}
-	if c.Forced {
-		return true, false, ""
+	if !c.Forced {
+		if failed, reason := judgeChecks(c); reason != "" {
+			return false, failed, reason
+		}
 	}
+	if c.Role != nil && !c.Role.Eligible {
+		return false, c.Role.Failed, c.Role.Reason
+	}
+	return true, false, ""
+}
+
+// judgeChecks returns why the checks speak against this node, and whether that is
+// because something does not work; the reason is empty if they do not.
+func judgeChecks(c Condition) (failed bool, reason string) {
 	for _, name := range c.Group.Checks {
 		st, ok := c.Checks[name]
 		switch {
 		case !ok || st.Status == checks.Pending:
-			return false, false, "check " + name + " has not answered yet"
+			return false, "check " + name + " has not answered yet"
 		case !st.Required:
 		case st.Status == checks.Failing:
-			return false, true, failing(name, st.Message)
+			return true, failing(name, st.Message)
 		}
 	}
 	if left := c.Group.Hold - c.Now.Sub(c.FailedAt); !c.FailedAt.IsZero() && left > 0 {
-		return false, false, fmt.Sprintf("healthy again, but not yet for %v", c.Group.Hold)
+		return false, fmt.Sprintf("healthy again, but not yet for %v", c.Group.Hold)
 	}
-	return true, false, ""
+	return false, ""
 }
 
 func inMaintenance(reason string) string { return "in maintenance: " + reason }
@@ -111,6 +127,9 @@ type Peer struct {
 	Alive   bool
 	Since   time.Time // alive (or not) since then
 	Fitness Fitness
+	// Behind is how much its service lacks of what another candidate's has, in the
+	// role's own count; 0 without a role.
+	Behind uint64
 }
 
 // Situation is what Decide looks at: one group, at one moment.
@@ -126,6 +145,7 @@ type Situation struct {
 	// Able tells that nothing but checks speaks against this node: it could
 	// serve the addresses.
 	Able   bool
+	Behind uint64 // as Peer.Behind, of this node
 	Peers  map[string]Peer
 	Holds  bool   // this node holds the lease
 	Holder string // who does, as far as this node knows
@@ -198,10 +218,11 @@ func leave(s Situation, d Decision) Decision {
 	return d
 }
 
-// best returns the first node in the order of preference that could take the
-// group over, or why there is none.
+// best returns the node that should take the group over, or why there is none: the
+// first in the order of preference of those whose service lacks least.
 func best(s Situation) (node, why string) {
 	var reasons []string
+	var least uint64
 	for _, n := range s.Group.Nodes {
 		if n == s.Node {
 			continue
@@ -212,9 +233,12 @@ func best(s Situation) (node, why string) {
 			reasons = append(reasons, n+" is down")
 		case !p.Fitness.Eligible:
 			reasons = append(reasons, n+": "+p.Fitness.Reason)
-		default:
-			return n, ""
+		case node == "" || p.Behind < least:
+			node, least = n, p.Behind
 		}
+	}
+	if node != "" {
+		return node, ""
 	}
 	if len(reasons) == 0 {
 		return "", "no other node may own it"
@@ -247,15 +271,21 @@ func preferred(s Situation) string {
 	return ""
 }
 
-// rank counts the better candidates. The present holder is none: the question
-// comes up when it is gone.
+// rank counts the better candidates: those whose service lacks less, and among equals
+// those that are preferred. The present holder is none: the question comes up when it
+// is gone.
 func rank(s Situation) int {
-	r := 0
+	r, preferred := 0, true
 	for _, n := range s.Group.Nodes {
 		if n == s.Node {
-			break
+			preferred = false
+			continue
 		}
-		if p := s.Peers[n]; n != s.Holder && p.Alive && p.Fitness.Eligible {
+		p := s.Peers[n]
+		if n == s.Holder || !p.Alive || !p.Fitness.Eligible {
+			continue
+		}
+		if p.Behind < s.Behind || preferred && p.Behind == s.Behind {
 			r++
 		}
 	}

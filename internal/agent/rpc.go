@@ -44,6 +44,8 @@ func (p *peers) Call(ctx context.Context, from, method string, body []byte) ([]b
 		return answer(ctx, body, func(ctx context.Context, req steerRequest) (steerAnswer, error) {
 			return p.api.steer(ctx, from, req)
 		})
+	case methodCatchUp:
+		return answer(ctx, body, p.api.catchUp)
 	case methodHistory:
 		return answer(ctx, body, p.api.historyPageOf)
 	case methodMaintenance:

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/internal/role"
 	"github.com/hbagent/hbagent/pkg/cluster"
 )
 
@@ -183,6 +184,9 @@ func (l *loop) nodeStatus(n config.Node, rtt time.Duration) control.Node {
 			if d := g.drain; d != nil {
 				ng.Draining = &control.Draining{Connections: d.open, LeftMs: d.left.Milliseconds()}
 			}
+			if g.role != nil {
+				ng.Service = service(g.role.seen)
+			}
 			out.Groups[name] = ng
 		}
 		return out
@@ -194,8 +198,22 @@ func (l *loop) nodeStatus(n config.Node, rtt time.Duration) control.Node {
 	}
 	if p.known {
 		fromPeer(&out, p.state)
+		for name, o := range p.services {
+			if ng, ok := out.Groups[name]; ok {
+				ng.Service = service(o)
+				out.Groups[name] = ng
+			}
+		}
 	}
 	return out
+}
+
+// service is what a role has seen, for people and programs.
+func service(o role.Observation) *control.Service {
+	return &control.Service{
+		At: o.At, Version: o.Version, Down: o.Down, Writable: o.Writable, Following: o.Following, Connected: o.Connected,
+		LagMs: o.LagMs, Position: o.Position, Broken: o.Broken, Diverged: o.Diverged, SemiSync: o.SemiSync, Warning: o.Warning,
+	}
 }
 
 // fromPeer copies what a peer has told. Of a peer that is down it is the last

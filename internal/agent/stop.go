@@ -20,6 +20,10 @@ const (
 	stopPoll      = 50 * time.Millisecond
 	hooksLimit    = 5 * time.Second // for hooks that run at the end
 	goodbyeLimit  = time.Second
+
+	stopRoleLimit     = 8 * time.Second // for a role's planned move until the target is asked to open
+	stopRoleOpenLimit = 4 * time.Second // for it to open
+	stopServiceLimit  = 3 * time.Second // for services that could not be handed over to become read-only
 )
 
 // standDown gives every group away and waits, within a bound, until the others have
@@ -36,6 +40,7 @@ func (a *agent) standDown() {
 		return
 	}
 	a.runMoves(budget, moves)
+	a.deactivateAll()
 	err := l.do(context.Background(), func() {
 		for _, m := range moves { // where a planned move failed
 			if l.claims(m.req.Group) && l.giveAway(m.req.Group, m.cause, m.why) {
@@ -57,11 +62,11 @@ func (a *agent) standDown() {
 
 // runMoves makes the planned moves of a stop, side by side.
 func (a *agent) runMoves(ctx context.Context, moves []*mover) {
-	ctx, cancel := context.WithTimeout(ctx, stopMoveLimit)
-	defer cancel()
 	var wg sync.WaitGroup
 	for _, m := range moves {
 		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, m.stopLimit())
+			defer cancel()
 			if res, err := m.run(ctx); err != nil || res.Outcome != control.OutcomeMoved {
 				a.log.Warn("not handed over as planned", "group", m.req.Group, "reason", res.Reason, "error", err)
 			}
@@ -70,8 +75,25 @@ func (a *agent) runMoves(ctx context.Context, moves []*mover) {
 	wg.Wait()
 }
 
+// deactivateAll makes the services read-only that could not be handed over, before
+// anybody else may have their groups.
+func (a *agent) deactivateAll() {
+	ctx, cancel := context.WithTimeout(context.Background(), stopServiceLimit)
+	defer cancel()
+	var wg sync.WaitGroup
+	for name, r := range a.loop.roles {
+		wg.Go(func() {
+			if err := r.Deactivate(ctx, "the agent stops"); err != nil {
+				a.log.Error("the service may still be writable: make it read-only by hand", "group", name, "error", err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
 // leaveAll makes this node a candidate for nothing. It returns the moves of those
-// groups whose connections should be finished, and gives the others away at once.
+// groups whose connections should be finished or whose service is to be handed over,
+// and gives the others away at once.
 func (l *loop) leaveAll() (moves []*mover, handed []string) {
 	l.stopping, l.dirty = true, true
 	l.judge()
@@ -79,7 +101,8 @@ func (l *loop) leaveAll() (moves []*mover, handed []string) {
 	for _, name := range l.order {
 		g := l.groups[name]
 		to, _ := best(l.situation(name, g))
-		if drains := to != "" && g.open && !g.moving && g.cfg.Handover == config.HandoverDrain; drains {
+		drains := to != "" && g.cfg.Handover == config.HandoverDrain
+		if g.open && !g.moving && (drains || g.role != nil) {
 			moves = append(moves, l.newMover(name, to, CauseStop, why))
 		} else if l.giveAway(name, CauseStop, why) {
 			handed = append(handed, name)
@@ -141,6 +164,9 @@ func (a *agent) finish(kept bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), hooksLimit)
 	defer cancel()
 	reason := "stopped"
+	if !kept {
+		a.deactivateAll() // also when the loop has failed; where it was done, this finds nothing to do
+	}
 	if kept {
 		reason = "stopped for a restart, keeping its leases"
 	} else {

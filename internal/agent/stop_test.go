@@ -105,6 +105,10 @@ func TestStopFitsIntoTheUnit(t *testing.T) {
 	if moves := stopMoveLimit + stopOpenLimit + stopWait; moves >= stopBudget {
 		t.Errorf("giving everything away may take %v, which leaves nothing of %v for open connections", moves, stopBudget)
 	}
+	withRole := stopRoleLimit + stopRoleOpenLimit + stopServiceLimit + stopWait + goodbyeLimit + stopServiceLimit + hooksLimit + goodbyeLimit
+	if withRole >= allowed {
+		t.Errorf("a stop with a service to hand over may take %v, the unit allows %v", withRole, allowed)
+	}
 	// The drains that are ended at the end of the budget, the hooks, and the goodbye to the cluster follow it.
 	if most := stopBudget + goodbyeLimit + hooksLimit + goodbyeLimit; most >= allowed {
 		t.Errorf("a stop may take %v, the unit allows %v", most, allowed)

@@ -69,6 +69,9 @@ type mover struct {
 	drains   bool          // open connections are finished here; decided by preflight
 	drain    time.Duration // for how long at most
 	hop      vip.NextHop   // how the target is reached then
+
+	serviceLimit  time.Duration // what the group's role may take, 0 without one
+	serviceHanded bool          // the target has all that the service has, which is read-only here
 }
 
 // Switchover implements control.Agent: on the owner it moves the group, on any
@@ -108,7 +111,10 @@ func (a *api) switchover(ctx context.Context, req control.SwitchoverRequest, p p
 	m := &mover{loop: a.loop, req: req, progress: progress, cause: p.cause, why: p.why, byPerson: true, result: control.SwitchoverResult{Group: req.Group, From: owner, To: req.To, Steps: []control.SwitchoverStep{}}}
 	switch owner {
 	case "":
-		return m.refuse("nobody owns " + req.Group + " now, so there is nothing to move: look at hbagent status"), nil
+		if req.Force && req.To != "" {
+			return a.takeByForce(ctx, m)
+		}
+		return m.refuse("nobody owns " + req.Group + " now, so there is nothing to move: look at hbagent status; with --to NODE --force that node takes it"), nil
 	case a.loop.node:
 		return m.run(ctx)
 	}
@@ -120,6 +126,7 @@ func (l *loop) newMover(group, to string, cause Cause, why string) *mover {
 	return &mover{
 		loop: l, req: control.SwitchoverRequest{Group: group, To: to}, progress: func(control.SwitchoverStep) {},
 		cause: cause, why: why, result: control.SwitchoverResult{Group: group, From: l.node, To: to},
+		serviceLimit: l.groups[group].serviceLimit(),
 	}
 }
 
@@ -191,6 +198,7 @@ func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
 		if m.result.To, refusal = l.preflight(m.req); refusal == "" {
 			g := l.groups[name].cfg
 			m.drains, m.drain = !m.req.Strict && g.Handover == config.HandoverDrain, g.Drain
+			m.serviceLimit = l.groups[name].serviceLimit()
 		}
 	})
 	if err != nil {
@@ -211,6 +219,9 @@ func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
 
 	if err := ctx.Err(); err != nil {
 		return m.refuse("there was no time left for it: " + err.Error()), nil
+	}
+	if why := m.handOverService(ctx); why != "" {
+		return m.refuse(why), nil
 	}
 	var handed bool
 	var after uint64
@@ -236,6 +247,7 @@ func (m *mover) run(ctx context.Context) (control.SwitchoverResult, error) {
 		return m.result, err
 	}
 	if !handed {
+		m.takeServiceBack(ctx)
 		return m.refuse("this node lost the group meanwhile, or cannot name " + to), nil
 	}
 	return m.await(ctx, after)

@@ -73,7 +73,7 @@ func (l *loop) lookAtLapsed(name string) {
 	l.machine.Tick(now)
 	g := l.groups[name]
 	if v, ok := l.machine.Group(now.Boot, name); ok && g != nil && g.open && l.machine.Valid(now.Boot, name) {
-		l.openNow(g, lease.Open{Group: name, Epoch: v.Epoch, Until: v.Until, Cause: lease.CauseConfirmed})
+		l.openWhenReady(g, lease.Open{Group: name, Epoch: v.Epoch, Until: v.Until, Cause: lease.CauseConfirmed})
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/internal/metrics"
+	"github.com/hbagent/hbagent/internal/role"
 	"github.com/hbagent/hbagent/pkg/checks"
 	"github.com/hbagent/hbagent/pkg/cluster"
 	"github.com/hbagent/hbagent/pkg/lease"
@@ -94,6 +95,11 @@ func checkSpecs(cfg *config.Config, node string) []checks.Spec {
 		})
 	}
 	return specs
+}
+
+// newRole makes the role of a group.
+func (a *agent) newRole(g config.Group, tell role.Tell) (Role, error) {
+	return nil, fmt.Errorf("group %s has the role %q, which this version reads and does not carry out yet", g.Name, g.Role)
 }
 
 // webHosts are the names by which a browser may ask for the status page.
@@ -181,11 +187,6 @@ func configError(err error) error {
 func loadConfig(o Options) (cfg *config.Config, node string, keys [][]byte, err error) {
 	if cfg, err = config.Load(o.ConfigFile); err != nil {
 		return nil, "", nil, configError(err)
-	}
-	for _, g := range cfg.Groups {
-		if g.Role != "" {
-			return nil, "", nil, configError(fmt.Errorf("group %s has the role %q, which this version reads and does not carry out yet", g.Name, g.Role))
-		}
 	}
 	host, err := os.Hostname()
 	if err != nil {

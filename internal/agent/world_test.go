@@ -105,6 +105,7 @@ type testNode struct {
 	states   map[string]uint64 // by sender, the newest that arrived; belongs to the loop
 	seq      uint64            // of what this node has published; belongs to the loop
 	checkSeq uint64            // of the last state given by check
+	service  *fakeRole         // of the group web, if it has a role
 	stop     context.CancelCauseFunc
 	done     chan struct{}
 	err      error // of run, once done
@@ -138,6 +139,7 @@ func (w *world) boot(name string) *testNode {
 	n.addrs = &fakeAddresses{n: n}
 	n.loop.addrs, n.loop.net = n.addrs, n
 	n.store = &store{path: filepath.Join(w.dir, name+".json"), bootID: "boot"}
+	n.makeRoles(filepath.Join(w.dir, name+".services"))
 	n.history = openHistory(filepath.Join(w.dir, name+".events"), name, false, log)
 	var err error
 	n.measured()
@@ -180,6 +182,7 @@ func (w *world) boot(name string) *testNode {
 		defer close(n.done)
 		var tasks sync.WaitGroup
 		tasks.Go(func() { _ = n.agent.awaitVoters(ctx) })
+		n.runRoles(ctx, &tasks)
 		n.err = n.run(ctx)
 		stop(context.Canceled)
 		tasks.Wait()

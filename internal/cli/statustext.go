@@ -67,6 +67,9 @@ func (a *app) writeStatus(w io.Writer, s control.Status, verbose bool) error {
 	}
 	p.problems(s, whole)
 	p.table(groupsTable(s), 0)
+	if t := servicesTable(s); len(t.rows) > 0 {
+		p.table(t, 0)
+	}
 	p.table(nodesTable(s), 0)
 	if t := checksTable(s, verbose); len(t.rows) > 0 {
 		p.table(t, 0)
@@ -284,5 +287,8 @@ func (a *app) writeGroupStatus(w io.Writer, s control.Status) error {
 		}
 	}
 	p.table(t, 0)
+	if t := servicesTable(s); len(t.rows) > 0 {
+		p.table(t, 0)
+	}
 	return p.err
 }

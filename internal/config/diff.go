@@ -16,6 +16,7 @@ type Change struct {
 	New     string // canonical form; "" if removed
 	Added   bool   // the table is new
 	Removed bool   // the table is gone
+	Role    bool   // the table is a group with a role, before or after
 }
 
 // String is the change as a line for people, for example
@@ -56,7 +57,8 @@ func (c Change) NeedsRestart(self string) bool {
 		return c.Added || c.Removed || c.Key == "address"
 	case "group":
 		// A role is begun and ended with the agent: what it did to the service would have to be undone otherwise.
-		return c.Key == "role" || strings.HasPrefix(c.Key, "mysql.")
+		// So would be what it says of a group that comes, goes, or gets other nodes.
+		return c.Key == "role" || strings.HasPrefix(c.Key, "mysql.") || c.Role && (c.Added || c.Removed || c.Key == "nodes")
 	}
 	return false
 }
@@ -176,6 +178,10 @@ func Diff(old, new *Config) Changes {
 		if is, both := newFacts[f]; both && is != was { // the schema is the same, so a table in both has the same keys
 			ch.All = append(ch.All, Change{Section: f.section, Name: f.name, Key: f.key, Old: was, New: is})
 		}
+	}
+	for i, c := range ch.All {
+		key := fact{table{c.Section, c.Name}, "role"}
+		ch.All[i].Role = oldFacts[key] != "" || newFacts[key] != ""
 	}
 	slices.SortFunc(ch.All, func(a, b Change) int {
 		return compareEntries(entry{section: a.Section, name: a.Name, key: a.Key}, entry{section: b.Section, name: b.Name, key: b.Key})

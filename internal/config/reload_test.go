@@ -59,6 +59,10 @@ func TestDiff(t *testing.T) {
 				"group web: role (none) -> mysql (needs a restart)",
 			},
 		},
+		"group with a role added": {
+			new:  base + "\n[[group]]\nname = \"db\"\naddresses = [\"10.0.0.51/24\"]\ninterface = \"eth0\"\nnodes = [\"db1\"]\nrole = \"mysql\"\nmysql = { dsn_file = \"/a\", replication_dsn_file = \"/b\" }\n",
+			want: []string{"group db: added (needs a restart)"},
+		},
 		"page": {
 			new:  base + "\n[http]\nlisten = [\"[::1]:9746\", \"127.0.0.1:9746\"]\n",
 			want: []string{"http: listen (none) -> 127.0.0.1:9746 [::1]:9746"},

@@ -119,6 +119,23 @@ type NodeGroup struct {
 	Epoch    uint64    `json:"epoch"`
 	Since    time.Time `json:"since,omitzero"`
 	Draining *Draining `json:"draining,omitempty"` // only in that state
+	Service  *Service  `json:"service,omitempty"`  // only of a group with a role
+}
+
+// Service is what the role of a group sees of its service on one node: a database server, for one.
+type Service struct {
+	At        time.Time `json:"at,omitzero"`         // when it was looked at; absent: not yet
+	Version   string    `json:"version,omitempty"`   // the service's name and version
+	Down      string    `json:"down,omitempty"`      // why it cannot be asked; the rest is then what was seen before
+	Writable  bool      `json:"writable"`            // others than administrators can write
+	Following string    `json:"following,omitempty"` // the node whose changes it applies
+	Connected bool      `json:"connected"`           // what it follows sends, as far as is known
+	LagMs     int64     `json:"lag_ms"`              // behind the one that it follows; -1: not known
+	Position  string    `json:"position,omitempty"`  // everything that it has applied, in the service's own terms
+	Broken    string    `json:"broken,omitempty"`    // why it does not apply changes, and will not without help
+	Diverged  string    `json:"diverged,omitempty"`  // what it has that the one that it follows lacks
+	SemiSync  string    `json:"semi_sync,omitempty"` // whether commits wait for a replica: "off", "on", "fallen back"
+	Warning   string    `json:"warning,omitempty"`   // worth a look, though it can go on
 }
 
 // Draining is how far a node is that has handed a group over and finishes its open connections.

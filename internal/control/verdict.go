@@ -150,10 +150,17 @@ func (s Status) failing() []Problem {
 			continue // it explains the fault
 		}
 		for _, name := range slices.Sorted(maps.Keys(n.Groups)) {
-			if g := n.Groups[name]; g.State == StateFault {
+			g := n.Groups[name]
+			switch {
+			case g.State == StateFault:
 				ps = append(ps, Problem{
 					Severity: SeverityDegraded,
 					Text:     fmt.Sprintf("%s is in fault on %s", name, n.Name), Detail: g.Reason, Since: g.Since,
+				})
+			case g.Service != nil && g.State == StateStandby && !g.Eligible:
+				ps = append(ps, Problem{
+					Severity: SeverityDegraded,
+					Text:     fmt.Sprintf("%s could not take over %s", n.Name, name), Detail: g.Reason,
 				})
 			}
 		}

@@ -34,6 +34,7 @@ type NodeState struct {
 
 	Checks []CheckState `json:"checks,omitempty"`
 	Groups []GroupState `json:"groups,omitempty"`
+	Roles  []RoleState  `json:"roles,omitempty"` // of groups with a role only
 }
 
 // CheckState is one check on one node.
@@ -63,6 +64,14 @@ type GroupState struct {
 	DrainLeftMs int64 `json:"drain_left_ms,omitempty"`
 }
 
+// RoleState is what a node knows of the service behind a group with a role. What is in
+// it is the affair of the agent and the role.
+type RoleState struct {
+	Group string          `json:"group"`
+	Seen  json.RawMessage `json:"seen,omitempty"` // of the node's own service; absent on a node that has none
+	Last  json.RawMessage `json:"last,omitempty"` // the newest that it knows of an owner's
+}
+
 // version orders the states of one node. The zero version is older than any.
 type version struct{ incarnation, seq uint64 }
 
@@ -90,6 +99,7 @@ func (c *Cluster) Publish(s NodeState) error {
 	}
 	s.Checks = slices.Clone(s.Checks)
 	s.Groups = slices.Clone(s.Groups)
+	s.Roles = slices.Clone(s.Roles)
 	for i := range s.Checks {
 		s.Checks[i].Message = cutText(s.Checks[i].Message, maxCheckMessage)
 	}
