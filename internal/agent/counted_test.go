@@ -138,7 +138,11 @@ func TestCheckRunsAreCounted(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
 	for range 3 {
-		<-ran
+		select {
+		case <-ran:
+		case <-time.After(30 * time.Second):
+			t.Fatal("no result within 30s")
+		}
 	}
 	n.counts(t, map[string]float64{
 		"hbagent_check_runs_total{check=web,result=ok}": 2, "hbagent_check_runs_total{check=web,result=failed}": 1, "hbagent_check_duration_seconds{check=web}": 3,
