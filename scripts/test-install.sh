@@ -14,6 +14,7 @@ hbagent=$dir/usr/bin/hbagent
 "$hbagent" config check "$dir/example.toml"
 "$hbagent" config reference >/dev/null
 for example in "$dir"/usr/share/doc/hbagent/examples/*.toml; do "$hbagent" config check "$example"; done
+for file in prometheus.yml alerts.yml grafana-dashboard.json; do [ -s "$dir/usr/share/doc/hbagent/monitoring/$file" ]; done
 "$hbagent" keygen -o "$dir/gossip.key"
 [ "$(stat -c %a "$dir/gossip.key")" = 640 ]
 

@@ -31,6 +31,10 @@ want="drwxr-x--- root/hbagent ./etc/hbagent/
 -rw-r--r-- root/root ./usr/share/doc/hbagent/examples/two-machines-witness.toml
 -rw-r--r-- root/root ./usr/share/doc/hbagent/examples/web-db-standby.toml
 -rw-r--r-- root/root ./usr/share/doc/hbagent/schema/status.schema.json
+-rw-r--r-- root/root ./usr/share/doc/hbagent/monitoring/alerts.yml
+-rw-r--r-- root/root ./usr/share/doc/hbagent/monitoring/alerts_test.yml
+-rw-r--r-- root/root ./usr/share/doc/hbagent/monitoring/grafana-dashboard.json
+-rw-r--r-- root/root ./usr/share/doc/hbagent/monitoring/prometheus.yml
 -rw-r--r-- root/root ./usr/share/fish/vendor_completions.d/hbagent.fish
 -rw-r--r-- root/root ./usr/share/man/man5/hbagent.toml.5.gz
 -rw-r--r-- root/root ./usr/share/man/man8/hbagent-status.8.gz
