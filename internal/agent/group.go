@@ -68,6 +68,8 @@ type groupRun struct {
 	ownerEpoch uint64
 	lastOwner  string // the last one that was known, while there is none
 	moves      []move
+
+	health *healthRing
 }
 
 // pendingOpen is a won group that is not open yet: see loop.open and loop.takeOver.
@@ -103,7 +105,7 @@ func (l *loop) setGroups(cfg *config.Config) {
 	for _, c := range cfg.Groups {
 		g := l.groups[c.Name]
 		if g == nil {
-			g = &groupRun{state: control.StateStandby, since: time.Now(), ownerSince: time.Now()}
+			g = &groupRun{state: control.StateStandby, since: time.Now(), ownerSince: time.Now(), health: newHealthRing(l.ttl)}
 			g.told = g.state
 		}
 		g.cfg = c

@@ -262,6 +262,7 @@ func (l *loop) run(ctx context.Context) (err error) {
 				l.log.Warn("lease messages came faster than they could be read", "dropped", n)
 			}
 			l.lookAfterDrains()
+			l.noteHealth()
 			l.watch.feed()
 		}
 		l.settle()
@@ -320,6 +321,7 @@ func (l *loop) step(payload []byte) {
 		l.log.Debug("lease message dropped", "error", err)
 		return
 	}
+	l.noteRequest(m)
 	l.machine.Step(l.now(), m)
 }
 

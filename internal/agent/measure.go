@@ -56,7 +56,11 @@ func (l *loop) measureRenewals(deadlines map[string]time.Duration) {
 	now := l.boot()
 	left, took := l.ttl, time.Duration(0)
 	for name, deadline := range deadlines {
-		left = min(left, l.groups[name].until-now)
+		g := l.groups[name]
+		left = min(left, g.until-now)
+		if g.open {
+			g.health.note(now, g.until-now)
+		}
 		sent := deadline - l.ttl + l.machine.Margin()
 		took = max(took, now-sent)
 	}

@@ -40,11 +40,12 @@ var may = []struct {
 }{
 	{"cmd/...", []string{"internal/cli", "internal/lab"}},
 	{"internal/cli", []string{"internal/agent", "internal/control", "internal/config", "internal/lab", "pkg/...",
-		"internal/detect", "internal/setup", "internal/draft", "internal/keepalived"}},
+		"internal/detect", "internal/setup", "internal/draft", "internal/keepalived", "internal/words"}},
 	{"internal/agent", []string{"internal/control", "internal/config", "internal/metrics", "internal/role", "internal/role/...", "internal/web", "pkg/..."}},
 	{"internal/metrics", []string{"internal/control", "pkg/..."}},
 	{"internal/role/...", []string{"internal/role"}}, // a role knows nothing of the agent
-	{"internal/web", []string{"internal/control"}},
+	{"internal/web", []string{"internal/control", "internal/words"}},
+	{"internal/words", nil},
 	{"internal/sim", []string{"internal/agent", "internal/config", "pkg/checks", "pkg/lease"}},
 	{"internal/lab", []string{"internal/control"}},
 	// Helpers for tests, below the package that they help with.

@@ -5,7 +5,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,17 +64,6 @@ func (s screen) paint(st style, text string) string {
 		return text
 	}
 	return string(st) + text + reset
-}
-
-// clean makes text from elsewhere (a service's answer, another node's message) harmless for a terminal
-// and keeps it on one line.
-func clean(text string) string {
-	return strings.Join(strings.Fields(strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, text)), " ")
 }
 
 // wrap breaks text at spaces into lines of at most width characters. A word that is longer gets a line

@@ -1,63 +1,13 @@
 package cli
 
-import (
-	"fmt"
-	"math"
-	"strconv"
-	"time"
+import "github.com/hbagent/hbagent/internal/words"
+
+var (
+	ago    = words.Ago
+	millis = words.Millis
+	count  = words.Count
+	clean  = words.Clean
 )
-
-// ago says for how long, in the two largest units that matter: "1d 2h", "3h 12m", "94s", "0s".
-func ago(now, since time.Time) string {
-	if since.IsZero() {
-		return "-"
-	}
-	d := max(now.Sub(since), 0).Round(time.Second)
-	switch {
-	case d < 100*time.Second:
-		return fmt.Sprintf("%ds", int(d.Seconds()))
-	case d < time.Hour:
-		return two(d, time.Minute, "m", time.Second, "s")
-	case d < 24*time.Hour:
-		return two(d, time.Hour, "h", time.Minute, "m")
-	default:
-		return two(d, 24*time.Hour, "d", time.Hour, "h")
-	}
-}
-
-func two(d, big time.Duration, bigUnit string, small time.Duration, smallUnit string) string {
-	if rest := d % big / small; rest > 0 {
-		return fmt.Sprintf("%d%s %d%s", d/big, bigUnit, rest, smallUnit)
-	}
-	return fmt.Sprintf("%d%s", d/big, bigUnit)
-}
-
-// millis gives milliseconds the digits they deserve: "0.3 ms", "42 ms", "1.2 s".
-func millis(ms float64) string {
-	switch {
-	case ms < 10:
-		return decimal(ms) + " ms"
-	case ms < 1000:
-		return fmt.Sprintf("%.0f ms", ms)
-	default:
-		return decimal(ms/1000) + " s"
-	}
-}
-
-// decimal has one digit behind the point, or none if that is zero.
-func decimal(x float64) string { return strconv.FormatFloat(math.Round(x*10)/10, 'f', -1, 64) }
-
-// count is "1 group", "2 groups", "no groups".
-func count(n int, thing string) string {
-	switch n {
-	case 0:
-		return "no " + thing + "s"
-	case 1:
-		return "1 " + thing
-	default:
-		return fmt.Sprintf("%d %ss", n, thing)
-	}
-}
 
 func orDash(s string) string {
 	if s == "" {

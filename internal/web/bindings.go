@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Chosen by us: a port that the program before us has not let go of is free
@@ -71,7 +73,7 @@ func (b *bindings) reconcile(ctx context.Context) (all bool) {
 		if b.open[ap] != nil {
 			continue
 		}
-		l, err := listen(ctx, ap, b.server.slots)
+		l, err := listen(ctx, ap, b.server)
 		b.server.note(ap, err)
 		if err != nil {
 			all = false
@@ -142,23 +144,26 @@ type listener struct {
 	net.Listener
 	at     netip.AddrPort
 	slots  chan struct{}
-	closed chan struct{} // by closeAll
+	pace   *rate.Limiter
+	ctx    context.Context // of Run
+	closed chan struct{}   // by closeAll
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
 }
 
-func listen(ctx context.Context, ap netip.AddrPort, slots chan struct{}) (*listener, error) {
+func listen(ctx context.Context, ap netip.AddrPort, s *Server) (*listener, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, network(ap), ap.String())
 	if err != nil {
 		return nil, err
 	}
-	return &listener{Listener: l, at: ap, slots: slots, closed: make(chan struct{}), conns: make(map[*conn]struct{})}, nil
+	return &listener{Listener: l, at: ap, slots: s.slots, pace: s.pace, ctx: ctx, closed: make(chan struct{}), conns: make(map[*conn]struct{})}, nil
 }
 
 // Accept returns the next connection that finds a slot.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
+		_ = l.pace.Wait(l.ctx) // connections that come faster wait in the kernel; at the end Accept says so itself
 		c, err := l.Listener.Accept()
 		if err != nil {
 			return nil, err

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -20,6 +19,9 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 
 func (s *Server) routes(metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.page)
+	mux.HandleFunc("GET /static/{name}", s.file)
+	mux.HandleFunc("GET /live", s.serveLive)
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.HandleFunc("GET /api/status", s.status)
 	if metrics != nil {
@@ -31,6 +33,9 @@ func (s *Server) routes(metrics http.Handler) http.Handler {
 // guard is before everything: what is refused, and what every answer carries.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.pace.Wait(r.Context()) != nil {
+			return // the reader has gone, or the agent stops
+		}
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")
@@ -95,7 +100,7 @@ func foreignScript(r *http.Request) bool {
 // how the cluster is.
 func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if _, err := s.source.status(r.Context()); err != nil {
+	if _, err := s.snapshot(r.Context()); err != nil {
 		w.WriteHeader(http.StatusServiceUnavailable)
 		fmt.Fprintln(w, "the agent does not answer")
 		return
@@ -103,13 +108,14 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "ok")
 }
 
+// status answers what `hbagent status --json` prints.
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
-	status, err := s.source.status(r.Context())
+	p, err := s.snapshot(r.Context())
 	if err != nil {
-		s.json(w, http.StatusServiceUnavailable, map[string]*control.Error{"error": unavailable(err)})
+		jsonDocument(map[string]*control.Error{"error": unavailable(err)}).serve(w, r, http.StatusServiceUnavailable)
 		return
 	}
-	s.json(w, http.StatusOK, status)
+	p.json().serve(w, r, http.StatusOK)
 }
 
 func unavailable(err error) *control.Error {
@@ -117,16 +123,4 @@ func unavailable(err error) *control.Error {
 		return e
 	}
 	return control.Errorf(control.CodeUnavailable, "%v", err)
-}
-
-func (s *Server) json(w http.ResponseWriter, status int, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("web: %T cannot be marshalled: %v", v, err)) // all our types can be
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	if _, err := w.Write(append(body, '\n')); err != nil {
-		s.log.Debug("reader has gone", "reason", err)
-	}
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/hbagent/hbagent/internal/control"
 )
 
@@ -22,6 +24,10 @@ const (
 	shutdownTimeout = time.Second
 	maxHeaderBytes  = 16 << 10 // cookies of other services on the same host come along
 	maxConns        = 64       // of all readers together; a browser opens up to six
+	// Requests and connections a second, of all readers together, that the agent works for; more wait for their
+	// turn. A page is five requests, and a second of these costs some percent of one core.
+	pace  = 100
+	burst = 200
 )
 
 // Agent is what the page shows, a part of [control.Agent]; see there.
@@ -29,6 +35,8 @@ type Agent interface {
 	Status(ctx context.Context) (control.Status, error)
 	Events(ctx context.Context, q control.EventQuery) (control.History, error)
 	Subscribe(ctx context.Context) (<-chan control.Event, error)
+	// Leases returns the health of every group's lease, in the order of the config.
+	Leases(ctx context.Context) ([]LeaseHealth, error)
 }
 
 // Options say what is served, and where.
@@ -36,6 +44,8 @@ type Options struct {
 	Agent Agent
 	// Metrics answers GET /metrics; nil: there is none. It is called for each request, many at a time.
 	Metrics http.Handler
+	// Zone is that of the times on the page; nil: the machine's.
+	Zone *time.Location
 	// Listen and Hosts are as for [Server.Set].
 	Listen []netip.AddrPort
 	Hosts  []string
@@ -44,10 +54,12 @@ type Options struct {
 
 // Server serves the page. It listens on nothing until Run is called.
 type Server struct {
-	log     *slog.Logger
-	source  *source
+	log *slog.Logger
+	*source
+	live    *live
 	handler http.Handler
 	slots   chan struct{} // one for each connection
+	pace    *rate.Limiter
 	changed chan struct{} // to Run: look at want
 
 	mu       sync.Mutex
@@ -61,10 +73,14 @@ func New(o Options) *Server {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{
-		log: o.Logger, source: newSource(o.Agent), slots: make(chan struct{}, maxConns), changed: make(chan struct{}, 1),
-		problems: make(map[netip.AddrPort]string),
+	if o.Zone == nil {
+		o.Zone = time.Local
 	}
+	s := &Server{
+		log: o.Logger, source: &source{agent: o.Agent, zone: o.Zone, metrics: o.Metrics != nil},
+		slots: make(chan struct{}, maxConns), pace: rate.NewLimiter(pace, burst), changed: make(chan struct{}, 1), problems: make(map[netip.AddrPort]string),
+	}
+	s.live = newLive(s.source)
 	s.handler = s.guard(s.routes(o.Metrics))
 	s.Set(o.Listen, o.Hosts)
 	return s
@@ -123,6 +139,8 @@ func (s *Server) Run(ctx context.Context) error {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	b := &bindings{server: s, serve: srv.Serve, open: make(map[netip.AddrPort]*listener), lost: make(chan *listener)}
+	var wg sync.WaitGroup
+	wg.Go(func() { s.live.Run(ctx) })
 	b.run(ctx)
 
 	stop, done := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
@@ -131,5 +149,6 @@ func (s *Server) Run(ctx context.Context) error {
 		srv.Close()
 	}
 	b.wait()
+	wg.Wait()
 	return nil
 }

@@ -2,6 +2,8 @@ package web
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"sync"
 	"time"
 
@@ -12,29 +14,38 @@ import (
 const (
 	statusAge   = 200 * time.Millisecond // how old an answer may be: the loop is asked five times a second at most
 	statusLimit = 2 * time.Second        // the loop answers in microseconds, or stands still
+	// askEvents is more than maxEvents: some are not shown.
+	askEvents = 4 * maxEvents
 )
 
 // source asks the agent on behalf of everybody. Safe for concurrent use.
 type source struct {
-	agent Agent
+	agent   Agent
+	zone    *time.Location
+	metrics bool
 
 	mu     sync.Mutex
-	last   *answer
-	asking *answer
+	last   *snapshot
+	asking *snapshot
 }
 
-// answer is one answer of the agent; it may be read when done is closed.
-type answer struct {
+// snapshot is what the agent said at one moment, and what is made of it, once. It may be read when done
+// is closed.
+type snapshot struct {
 	done   chan struct{}
 	at     time.Time // asked
 	status control.Status
+	events []control.Event
+	leases []LeaseHealth
 	err    error
+
+	data  func() pageData
+	whole func() document // the page
+	json  func() document // the status
 }
 
-func newSource(a Agent) *source { return &source{agent: a} }
-
-// status returns what the agent said at most statusAge before the call.
-func (s *source) status(ctx context.Context) (control.Status, error) {
+// snapshot returns what the agent said at most statusAge before the call.
+func (s *source) snapshot(ctx context.Context) (*snapshot, error) {
 	s.mu.Lock()
 	a := s.asking
 	switch {
@@ -42,26 +53,52 @@ func (s *source) status(ctx context.Context) (control.Status, error) {
 	case s.last != nil && time.Since(s.last.at) < statusAge:
 		a = s.last
 	default:
-		a = &answer{done: make(chan struct{}), at: time.Now()}
+		a = s.newSnapshot()
 		s.asking = a
 		go s.ask(a) // for others, too: it does not end with this caller
 	}
 	s.mu.Unlock()
 	select {
 	case <-a.done:
-		return a.status, a.err
+		return a, a.err
 	case <-ctx.Done():
-		return control.Status{}, ctx.Err()
+		return nil, ctx.Err()
 	}
 }
 
-func (s *source) ask(a *answer) {
+func (s *source) newSnapshot() *snapshot {
+	p := &snapshot{done: make(chan struct{}), at: time.Now()}
+	p.data = sync.OnceValue(func() pageData {
+		return pageData{view: viewOf(p.status, p.events, p.leases, s.zone), Build: build, Metrics: s.metrics}
+	})
+	p.whole = sync.OnceValue(func() document {
+		return newDocument("text/html; charset=utf-8", []byte(render("page", p.data())))
+	})
+	p.json = sync.OnceValue(func() document { return jsonDocument(p.status) })
+	return p
+}
+
+func jsonDocument(v any) document {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("web: %T cannot be marshalled: %v", v, err)) // all our types can be
+	}
+	return newDocument("application/json", append(body, '\n'))
+}
+
+func (s *source) ask(p *snapshot) {
 	ctx, cancel := context.WithTimeout(context.Background(), statusLimit)
 	defer cancel()
-	status, err := s.agent.Status(ctx)
-	a.status, a.err = status.Filled(), err
+	var status control.Status
+	if status, p.err = s.agent.Status(ctx); p.err == nil {
+		p.status = status.Filled()
+		p.events, p.err = s.agent.Events(ctx, time.Time{}, askEvents)
+	}
+	if p.err == nil {
+		p.leases, p.err = s.agent.Leases(ctx)
+	}
 	s.mu.Lock()
-	s.last, s.asking = a, nil
+	s.last, s.asking = p, nil
 	s.mu.Unlock()
-	close(a.done)
+	close(p.done)
 }

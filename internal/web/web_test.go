@@ -26,8 +26,16 @@ import (
 // patience is for what comes soon on any machine.
 const patience = 30 * time.Second
 
-func scripted(s control.Status) controltest.Agent {
-	return controltest.Agent{OnStatus: func(context.Context) (control.Status, error) { return s, nil }}
+// testAgent is an agent that does as it is told.
+type testAgent struct {
+	controltest.Agent
+	leases []LeaseHealth
+}
+
+func (a testAgent) Leases(context.Context) ([]LeaseHealth, error) { return a.leases, nil }
+
+func scripted(s control.Status) testAgent {
+	return testAgent{Agent: controltest.Agent{OnStatus: func(context.Context) (control.Status, error) { return s, nil }}}
 }
 
 func newServer(t *testing.T, o Options) *Server {
@@ -149,9 +157,9 @@ func TestStatusIsThatOfTheSocket(t *testing.T) {
 }
 
 func TestAgentThatDoesNotAnswer(t *testing.T) {
-	s := newServer(t, Options{Agent: controltest.Agent{OnStatus: func(context.Context) (control.Status, error) {
+	s := newServer(t, Options{Agent: testAgent{Agent: controltest.Agent{OnStatus: func(context.Context) (control.Status, error) {
 		return control.Status{}, errors.New("the loop stands still")
-	}}})
+	}}}})
 	if w := ask(s, "GET", "/healthz", nil); w.Code != http.StatusServiceUnavailable {
 		t.Errorf("healthz: %d %s", w.Code, w.Body)
 	}
@@ -166,13 +174,13 @@ func TestLoopIsAskedOnce(t *testing.T) {
 	const readers = 20
 	var asked atomic.Int64
 	arrived, release := make(chan struct{}), make(chan struct{})
-	s := newServer(t, Options{Agent: controltest.Agent{OnStatus: func(context.Context) (control.Status, error) {
+	s := newServer(t, Options{Agent: testAgent{Agent: controltest.Agent{OnStatus: func(context.Context) (control.Status, error) {
 		if asked.Add(1) == 1 {
 			close(arrived)
 			<-release
 		}
 		return controltest.AllWell(), nil
-	}}})
+	}}}})
 	codes := make(chan int, readers)
 	read := func() { codes <- ask(s, "GET", "/api/status", nil).Code }
 	go read()
