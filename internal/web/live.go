@@ -214,7 +214,7 @@ func (s *Server) tell(ctx context.Context, st *stream, ch chan struct{}, seen ui
 	if err := st.send("hello", "", map[string]any{"build": build, "now": time.Now().UnixMilli()}); err != nil {
 		return err
 	}
-	beat := time.NewTicker(beatEvery)
+	beat := time.NewTicker(s.beat)
 	defer beat.Stop()
 	for {
 		select {

@@ -58,6 +58,7 @@ type Server struct {
 	*source
 	live    *live
 	handler http.Handler
+	beat    time.Duration // of live streams
 	slots   chan struct{} // one for each connection
 	pace    *rate.Limiter
 	changed chan struct{} // to Run: look at want
@@ -80,7 +81,7 @@ func New(o Options) *Server {
 		log: o.Logger, source: &source{agent: o.Agent, zone: o.Zone, metrics: o.Metrics != nil},
 		slots: make(chan struct{}, maxConns), pace: rate.NewLimiter(pace, burst), changed: make(chan struct{}, 1), problems: make(map[netip.AddrPort]string),
 	}
-	s.live = newLive(s.source)
+	s.live, s.beat = newLive(s.source), beatEvery
 	s.handler = s.guard(s.routes(o.Metrics))
 	s.Set(o.Listen, o.Hosts)
 	return s

@@ -55,9 +55,10 @@ const (
 )
 
 type problemView struct {
-	Tone               tone
-	Text, Detail, Hint string
-	Since              time.Time
+	Tone         tone
+	Text, Detail string
+	Hint         template.HTML
+	Since        time.Time
 }
 
 type groupView struct {
@@ -113,7 +114,7 @@ type eventView struct {
 // viewOf is pure. zone is that of the node.
 func viewOf(s control.Status, events []control.Event, leases []LeaseHealth, zone *time.Location) view {
 	v := view{
-		Cluster: words.Clean(s.Cluster), Node: words.Clean(s.Node), At: s.At.In(zone), Gate: s.Gate, Config: s.ConfigHash,
+		Cluster: words.Clean(s.Cluster), Node: words.Clean(s.Node), At: s.At.In(zone), Gate: words.Clean(s.Gate), Config: words.Clean(s.ConfigHash),
 		Tone: severityTone(s.Severity()),
 	}
 	v.verdict(s)
@@ -131,7 +132,7 @@ func viewOf(s control.Status, events []control.Event, leases []LeaseHealth, zone
 	for _, n := range s.Nodes {
 		v.Nodes = append(v.Nodes, nodeOf(s, n))
 		if n.Self {
-			v.Version = n.Version
+			v.Version = words.Clean(n.Version)
 		}
 	}
 	v.checks(s)
@@ -163,9 +164,22 @@ func (v *view) verdict(s control.Status) {
 	}
 	for _, p := range problems {
 		v.Problems = append(v.Problems, problemView{
-			Tone: severityTone(p.Severity), Text: words.Clean(p.Text), Detail: words.Clean(p.Detail), Hint: strings.ReplaceAll(words.Clean(p.Hint), "`", ""), Since: p.Since,
+			Tone: severityTone(p.Severity), Text: words.Clean(p.Text), Detail: words.Clean(p.Detail), Hint: withCode(words.Clean(p.Hint)), Since: p.Since,
 		})
 	}
+}
+
+// withCode marks what stands in backquotes as something to type.
+func withCode(hint string) template.HTML {
+	var b strings.Builder
+	for i, part := range strings.Split(hint, "`") {
+		part = template.HTMLEscapeString(part)
+		if i%2 == 1 {
+			part = "<code>" + part + "</code>"
+		}
+		b.WriteString(part)
+	}
+	return template.HTML(b.String())
 }
 
 func stateTone(s control.State) tone {
@@ -182,15 +196,18 @@ func stateTone(s control.State) tone {
 
 func groupOf(s control.Status, g control.Group, health LeaseHealth) groupView {
 	v := groupView{
-		Name: words.Clean(g.Name), Owner: words.Clean(g.Owner), State: string(g.State), Tone: stateTone(g.State), Since: g.Since, Addresses: g.Addresses,
+		Name: words.Clean(g.Name), Owner: words.Clean(g.Owner), State: words.Clean(string(g.State)), Tone: stateTone(g.State), Since: g.Since,
 		Interface: words.Clean(g.Interface), Reason: sentence(g.Reason), Next: words.Clean(g.NextOwner), Moves: g.Moves, Lease: leaseOf(g, health),
+	}
+	for _, a := range g.Addresses {
+		v.Addresses = append(v.Addresses, words.Clean(a))
 	}
 	if g.Owner == "" {
 		v.Tone = toneBad // whatever is being done about it
 	}
 	for _, n := range s.Nodes {
 		ng, may := n.Groups[g.Name]
-		m := memberView{Node: words.Clean(n.Name), State: string(ng.State), Reason: words.Clean(ng.Reason), Tone: stateTone(ng.State)}
+		m := memberView{Node: words.Clean(n.Name), State: words.Clean(string(ng.State)), Reason: words.Clean(ng.Reason), Tone: stateTone(ng.State)}
 		switch {
 		case !may:
 			continue
@@ -250,7 +267,7 @@ func (v *view) checks(s control.Status) {
 		}
 		for _, c := range n.Checks {
 			cv := checkView{
-				Name: words.Clean(c.Name), Node: words.Clean(n.Name), Status: string(c.Status), Tone: toneWary, Message: words.Clean(c.Message),
+				Name: words.Clean(c.Name), Node: words.Clean(n.Name), Status: words.Clean(string(c.Status)), Tone: toneWary, Message: words.Clean(c.Message),
 				Required: c.Required, Since: c.Since,
 			}
 			switch {

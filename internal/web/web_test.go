@@ -48,6 +48,12 @@ func newServer(t *testing.T, o Options) *Server {
 func running(t *testing.T, o Options) *Server {
 	t.Helper()
 	s := newServer(t, o)
+	run(t, s)
+	return s
+}
+
+func run(t *testing.T, s *Server) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
@@ -62,7 +68,6 @@ func running(t *testing.T, o Options) *Server {
 			t.Error("Run does not end")
 		}
 	})
-	return s
 }
 
 // freePort returns a loopback address that nobody listens on.
