@@ -8,7 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/hbagent/hbagent/internal/cli.version=$(VERSION) -X github.com/hbagent/hbagent/internal/cli.commit=$(COMMIT)
 
-.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench sim schema cost latency outage handover chaos loss load clean
+.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench sim schema cost latency outage handover chaos loss load screenshot clean
 
 help: ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,8 @@ check: ## format, vet, staticcheck, go.mod, scripts
 	$(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
 	$(GO) mod tidy -C tools/nfpm -diff
+	$(GO) mod tidy -C tools/page -diff
+	$(GO) vet -C tools/page ./...
 	for f in scripts/*.sh .ci/run; do bash -n $$f || exit 1; done
 
 test-deps: ## what the tests need, from the distribution; as root only
@@ -87,6 +89,9 @@ loss: build ## 30 % of all frames lost for a minute, four times: nothing moves
 
 load: build ## two busy processes on the owner for a minute, four times: nothing moves
 	DURATION=60s scripts/chaos.sh -steady load $(CHAOS_FLAGS)
+
+screenshot: ## docs/images: the status page, light, dark and on a phone; needs Chromium and fonts-inter
+	scripts/screenshot.sh
 
 clean: ## remove what was built
 	rm -rf bin dist

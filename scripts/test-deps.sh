@@ -10,6 +10,7 @@ declare -A need=(
   [apache2]=apache2 [mariadbd]=mariadb-server [memcached]=memcached [nginx]=nginx-light
   [gcc]=gcc [systemd-analyze]=systemd [spin]=spin
   [groff]=groff-base [promtool]=prometheus
+  [chromium]=chromium [node]=nodejs [npm]=npm
 )
 if [ "${1:-}" = systemd ]; then
   need+=([systemd-nspawn]=systemd-container [debootstrap]=debootstrap [nsenter]=util-linux [ssh]=openssh-client [curl]=curl)
@@ -19,6 +20,8 @@ for cmd in "${!need[@]}"; do
   PATH=$PATH:/usr/sbin:/sbin command -v "$cmd" >/dev/null || missing+=("${need[$cmd]}")
 done
 compgen -G '/usr/lib/apache2/modules/libphp*.so' >/dev/null || missing+=(libapache2-mod-php)
+# Without any font a browser draws no text.
+[ -e /usr/share/fonts/truetype/liberation ] || missing+=(fonts-liberation)
 # The race detector needs the C library's headers beside the compiler.
 [ -e /usr/include/stdlib.h ] || missing+=(libc6-dev)
 [ ${#missing[@]} -eq 0 ] && exit 0

@@ -18,6 +18,7 @@ mapfile -t fast < <(go list ./... | grep -v -e /internal/e2e -e /internal/sim -e
 mapfile -t labs < <(go list ./internal/lab/... | grep -v /internal/lab/booted)
 go test $race "${fast[@]}"
 go test $race -p 1 ./pkg/vip "${labs[@]}"
+scripts/test-page.sh
 go test ./internal/sim
 scripts/model.sh short
 scripts/test-install.sh

@@ -99,6 +99,9 @@ func (l *loop) open(e lease.Open) {
 	g.epoch = uint64(e.Epoch)
 	l.dirty = true
 	fresh := e.Cause == lease.CauseFree || e.Cause == lease.CauseExpired
+	if fresh {
+		g.health.note(l.boot(), 0)
+	}
 	if squatted := fresh && g.squatter != "" && l.boot()-g.squatterAt < l.ttl; squatted {
 		g.pending = &pendingOpen{effect: e, openAt: l.boot() + l.ttl}
 		l.log.Warn("somebody still answers for an address: opening a ttl later", "group", e.Group, "mac", g.squatter)

@@ -81,15 +81,18 @@ func (l *loop) noteHealth() {
 }
 
 // noteRequest looks at a promise just before another node has it renewed: never is
-// less left of it.
+// less left of it. Nothing is, where somebody asks for what has run out.
 func (l *loop) noteRequest(m lease.Message) {
 	now := l.boot()
+	if l.machine.Quarantine(lease.Instant(now)) > 0 {
+		return // this node does not know what it has promised
+	}
 	for _, e := range m.Entries {
 		g := l.groups[e.Group]
 		if e.Kind != lease.KindRequest || g == nil || g.open {
 			continue
 		}
-		if v, _ := l.machine.Group(lease.Instant(now), e.Group); v.Holder == m.From {
+		if v, _ := l.machine.Group(lease.Instant(now), e.Group); v.Holder == m.From || v.Holder == "" {
 			g.health.note(now, v.HolderLeft)
 		}
 	}

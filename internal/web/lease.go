@@ -100,7 +100,7 @@ func leaseOf(g control.Group, h LeaseHealth) leaseView {
 	over := "the last " + minutes(seen)
 	switch {
 	case least == 0:
-		v.Says = "ran out in " + over
+		v.Says = "not held for a time in " + over
 	default:
 		v.Says = fmt.Sprintf("at least %s of %s left in %s", words.Millis(float64(least)), v.TTL, over)
 	}

@@ -29,7 +29,7 @@ func TestLeaseOf(t *testing.T) {
 			area: "M0 40V10H1V40ZM2 40V10H3V40Z", line: "M0 10H1M2 10H3"},
 		{name: "thin", low: []int32{750, 249, 240, 250}, says: "at least 240 ms of 1 s left in the last 8 s",
 			area: "M0 40V10H1V30H2V30.5H3V30H4V40Z", line: "M0 10H1V30H2V30.5H3V30H4", thin: []span{{1, 2}}},
-		{name: "ran out", low: []int32{750, 0, 0, 750, 0}, says: "ran out in the last 10 s",
+		{name: "ran out", low: []int32{750, 0, 0, 750, 0}, says: "not held for a time in the last 10 s",
 			area: "M0 40V10H1V40H3V10H4V40H5Z", line: "M0 10H1V40H3V10H4V40H5", none: []span{{1, 2}, {4, 1}}},
 		{name: "more than all", low: []int32{2000}, says: "at least 2 s of 1 s left in the last 2 s", area: "M0 40V0H1V40Z", line: "M0 0H1"},
 	} {

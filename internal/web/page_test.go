@@ -70,7 +70,7 @@ func TestPageSays(t *testing.T) {
 			"web web1 active for 1d 2h 10.0.0.50/24 fd00::50/64 on eth0 Why First by preference when the lease was free Next web2 would take over",
 			"Nodes web1 active web2 standby", "at least 680 ms of 1 s left in the last 5 min",
 			"web1 here up 1d 2h 0.4.0 same 10.0.0.11", "web2 up 1d 2h 0.3 ms", "apache web1 passing 1d 2h ok",
-			"Sat 14 Mar 02:04:05 web web1 → web2 check apache fails: number 49",
+			"Sat 14 Mar 02:04:05 web web1 → web2 health: check apache fails: number 49",
 		},
 		"check-failing":  {"Degraded: check apache fails on web2", "for 7m", `HTTP 503 from http://127.0.0.1/ ("Service Unavailable"), expected 200`, "on web2: hbagent check apache", "web2 fault check apache fails", "Next nobody is ready to take over", "apache web2 failing 7m"},
 		"node-down":      {"Degraded: web1 is down", "is the machine up?", "web1 down 95s", "web2 active for 94s", "Nodes web1 down", "2 of 3 voters heard"},
@@ -315,6 +315,32 @@ func TestDays(t *testing.T) {
 	}
 	if days[0].Name != "Fri 13 Mar" { // 02:04 UTC of the 14th
 		t.Errorf("the first day is %s", days[0].Name)
+	}
+}
+
+func TestEventOf(t *testing.T) {
+	for _, tt := range []struct {
+		event control.Event
+		want  string
+	}{
+		{control.Event{Kind: "owner", Group: "web", From: "web1", To: "web2", Reason: "asked for on web1", Detail: "switchover"}, "web web1 → web2 | switchover: asked for on web1"},
+		{control.Event{Kind: "owner", Group: "web", To: "web2", Reason: "nobody had it"}, "web nobody → web2 | nobody had it"},
+		{control.Event{Kind: "owner", Group: "web", From: "web2"}, "web web2 → nobody | "},
+		{control.Event{Kind: "drain", Group: "web", From: "web1", To: "web2", Reason: "drained"}, "web on web1 | drained"},
+		{control.Event{Kind: "node", Subject: "db1", To: "up", Reason: "joined"}, "db1 up | joined"},
+		{control.Event{Kind: "check", Subject: "apache", From: "passing", To: "failing", Reason: "refused"}, "check apache passing → failing | refused"},
+		{control.Event{Kind: "maintenance", Subject: "db1", To: "on", Reason: "kernel"}, "db1 maintenance on | kernel"},
+		{control.Event{Kind: "hook", Group: "web", Subject: "/etc/h", Reason: "exit status 1"}, "web /etc/h | exit status 1"},
+		{control.Event{Kind: "conflict", Group: "web", From: "02:00:00:00:00:01", Reason: "claimed", Detail: "10.0.0.50: x"}, "web 02:00:00:00:00:01 | claimed; 10.0.0.50: x"},
+		{control.Event{Kind: "agent", Reason: "started", Detail: "version 1"}, "agent | started; version 1"},
+		{control.Event{Kind: "link", Detail: "no carrier"}, "link | no carrier"},
+	} {
+		html := render("events", pageData{view: view{Days: daysOf([]control.Event{tt.event}, time.UTC)}})
+		_, body, _ := strings.Cut(html, "<div><p>")
+		line, why, _ := strings.Cut(body, "</p>")
+		if got := textOf(t, line) + " | " + textOf(t, why); got != tt.want {
+			t.Errorf("%+v: %q, want %q", tt.event, got, tt.want)
+		}
 	}
 }
 

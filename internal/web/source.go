@@ -92,7 +92,10 @@ func (s *source) ask(p *snapshot) {
 	var status control.Status
 	if status, p.err = s.agent.Status(ctx); p.err == nil {
 		p.status = status.Filled()
-		p.events, p.err = s.agent.Events(ctx, time.Time{}, askEvents)
+		// This node's own: the others' would be asked for five times a second.
+		var history control.History
+		history, p.err = s.agent.Events(ctx, control.EventQuery{Max: askEvents})
+		p.events = history.Events
 	}
 	if p.err == nil {
 		p.leases, p.err = s.agent.Leases(ctx)

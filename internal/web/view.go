@@ -316,8 +316,12 @@ func eventOf(e control.Event, zone *time.Location) eventView {
 		From: words.Clean(e.From), To: words.Clean(e.To), Why: words.Clean(e.Reason),
 	}
 	v.Arrow = e.From != ""
-	if e.Detail != "" && !v.Move { // of a move it is the cause in one word, which the reason says better
-		v.Why = strings.TrimPrefix(v.Why+"; "+words.Clean(e.Detail), "; ")
+	detail := words.Clean(e.Detail)
+	switch {
+	case v.Move: // of which it is the cause in one word
+		v.Why = strings.TrimPrefix(detail+": "+v.Why, ": ")
+	case detail != "":
+		v.Why = strings.TrimPrefix(v.Why+"; "+detail, "; ")
 	}
 	switch {
 	case v.Move:
@@ -325,6 +329,8 @@ func eventOf(e control.Event, zone *time.Location) eventView {
 		v.From, v.To = cmp.Or(v.From, "nobody"), cmp.Or(v.To, "nobody")
 	case e.Group != "" && e.Subject != "":
 		v.Subject += " " + words.Clean(e.Subject)
+	case e.Kind == "drain": // of what it had handed over: no move
+		v.Subject, v.From, v.To, v.Arrow = v.Subject+" on "+v.From, "", "", false
 	case e.Kind == "check":
 		v.Subject = "check " + v.Subject
 	case e.Kind == "maintenance":

@@ -6,17 +6,23 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/internal/control/controltest"
 )
 
-// A shot is one picture.
+// webpQuality keeps text sharp and a picture below 100 kB (chosen by us, by looking).
+const webpQuality = 90
+
+// A shot is one picture: of the whole page where it has no height.
 type shot struct {
 	file          string
 	status        func() control.Status
@@ -45,8 +51,9 @@ func run(out string, all bool) error {
 	browser, stop := newBrowser(ctx, dir)
 	defer stop()
 	shots := []shot{
-		{"status-page-light.png", controltest.AllWell, "light", 1200, 0},
-		{"status-page-dark.png", controltest.NodeDown, "dark", 1200, 0},
+		{"status-page-light.webp", controltest.AllWell, "light", 1200, 0},
+		{"status-page-dark.webp", controltest.AllWell, "dark", 1200, 0},
+		{"status-page-phone.webp", controltest.CheckFailing, "light", 390, 844},
 	}
 	if all {
 		shots = nil
@@ -71,7 +78,7 @@ func run(out string, all bool) error {
 func (s shot) take(ctx context.Context, browser context.Context) (png []byte, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	url, err := serve(ctx, newScene(s.status()), time.UTC)
+	url, _, err := serve(ctx, newScene(s.status()), time.UTC, netip.AddrPort{})
 	if err != nil {
 		return nil, err
 	}
@@ -81,11 +88,25 @@ func (s shot) take(ctx context.Context, browser context.Context) (png []byte, er
 	if height == 0 {
 		height = 800
 	}
-	if err := look(tab, s.scheme, s.width, height); err != nil {
+	if err := show(tab, s.scheme, s.width, height); err != nil {
 		return nil, err
 	}
 	if err := chromedp.Do(tab, chromedp.Navigate(url), chromedp.WaitReady(chromedp.CSS("html.live"))); err != nil {
 		return nil, err
 	}
-	return chromedp.Run(tab, chromedp.FullScreenshot(100))
+	whole := s.height == 0
+	params := page.CaptureScreenshotParams{Format: page.CaptureScreenshotFormatPng, CaptureBeyondViewport: &whole}
+	if filepath.Ext(s.file) == ".webp" {
+		quality := int64(webpQuality)
+		params.Format, params.Quality = page.CaptureScreenshotFormatWebp, &quality
+	}
+	if whole {
+		metrics, err := chromedp.Call(tab, page.GetLayoutMetrics, cdp.Empty{})
+		if err != nil {
+			return nil, err
+		}
+		params.Clip = &page.Viewport{Width: metrics.CSSContentSize.Width, Height: metrics.CSSContentSize.Height, Scale: 1}
+	}
+	got, err := chromedp.Call(tab, page.CaptureScreenshot, params)
+	return got.Data, err
 }

@@ -52,10 +52,10 @@ func (a *scene) Status(context.Context) (control.Status, error) {
 	return s, a.err
 }
 
-func (a *scene) Events(_ context.Context, since time.Time, max int) ([]control.Event, error) {
+func (a *scene) Events(_ context.Context, q control.EventQuery) (control.History, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return slices.Clone(a.events[len(a.events)-min(max, len(a.events)):]), nil
+	return control.History{Events: slices.Clone(a.events[len(a.events)-min(q.Max, len(a.events)):])}, nil
 }
 
 func (a *scene) Subscribe(context.Context) (<-chan control.Event, error) {
