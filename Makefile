@@ -43,6 +43,7 @@ check: ## format, vet, staticcheck, go.mod, scripts
 	$(GO) mod tidy -C tools/nfpm -diff
 	$(GO) mod tidy -C tools/page -diff
 	$(GO) vet -C tools/page ./...
+	check=$$($(GO) tool -n staticcheck) && cd tools/page && $$check ./...
 	for f in scripts/*.sh .ci/run; do bash -n $$f || exit 1; done
 
 test-deps: ## what the tests need, from the distribution; as root only
