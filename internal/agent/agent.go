@@ -125,6 +125,7 @@ func start(o Options) (_ *agent, err error) {
 	a.loop.configureMetrics()
 	a.loop.version, a.loop.store, a.loop.history, a.loop.watch = o.Version, st, a.history, newWatchdog()
 	a.loop.lasts = newLastFile(filepath.Join(o.StateDir, lastName), log)
+	a.loop.keys = openKeys(filepath.Join(o.StateDir, keysName), keys, a.history, log)
 	a.loop.maintenanceStore = &maintenanceFile{path: filepath.Join(o.StateDir, maintenanceName)}
 	if a.loop.maintenance, err = a.loop.maintenanceStore.read(); err != nil {
 		return nil, err
@@ -139,7 +140,7 @@ func start(o Options) (_ *agent, err error) {
 	if record != nil && record.RunID != a.loop.runIDValue {
 		record = nil // of another cluster or node: nothing in it was promised by this one
 	}
-	if err := a.connect(cfg, keys, record); err != nil {
+	if err := a.connect(cfg, record); err != nil {
 		return nil, err
 	}
 	a.loop.machine, err = lease.New(a.loop.now(), leaseConfig(cfg, node, a.loop.runIDValue, a.state, last, record))
@@ -152,17 +153,20 @@ func start(o Options) (_ *agent, err error) {
 
 // connect binds what reaches outside: the cluster, the addresses, the checks
 // and the control socket.
-func (a *agent) connect(cfg *config.Config, keys [][]byte, record *lease.Record) (err error) {
+func (a *agent) connect(cfg *config.Config, record *lease.Record) (err error) {
 	node := a.loop.node
 	api := newAPI(a.loop, a.log)
 	api.reload = a.reload
 	var io context.Context
 	io, a.stopIO = context.WithCancel(context.Background())
 	a.peers = &peers{api: api, ctx: io}
-	if a.net, err = cluster.Start(clusterOptions(cfg, keys, a)); err != nil {
+	if a.net, err = cluster.Start(clusterOptions(cfg, a)); err != nil {
 		return err
 	}
 	a.loop.net = a.net
+	a.loop.keys.net, a.loop.keys.changed = a.net, func() {
+		go a.loop.post(io, func() { a.loop.dirty = true })
+	}
 	gate, role, err := newGate(cfg, a.log, a.metrics)
 	if err != nil {
 		return err
@@ -240,6 +244,7 @@ func (a *agent) run(ctx context.Context) error {
 	g.Go(func() error { return a.prober.Run(tasks) })
 	g.Go(func() error { return a.forwardEvents(tasks) })
 	g.Go(func() error { return a.awaitVoters(tasks) })
+	g.Go(func() error { return a.peers.api.watchKeys(tasks) })
 
 	tell(daemon.SdNotifyReady + "\nSTATUS=running")
 	keep := a.serveSignals(ctx, tasks, signals)

@@ -22,6 +22,7 @@ type api struct {
 	reload func(ctx context.Context, force bool) (control.ReloadResult, error)
 
 	maintaining  sync.Mutex    // one at a time
+	rotating     sync.Mutex    // one at a time
 	historyWaits chan struct{} // one for each call that waits for an event
 	followers    atomic.Int64  // readers that follow other nodes' events
 }

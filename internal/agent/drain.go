@@ -175,6 +175,7 @@ func (l *loop) drainEnded(name string, g *groupRun, reset int, err error) {
 		end = metrics.DrainReset
 		g.lost = fmt.Sprintf("drained: %s still open after %v, reset", connections(reset), (l.boot() - d.began).Round(time.Second))
 	case d.open != 0: // the kernel's part of it was gone, or the kernel cannot end connections of others
+		end = metrics.DrainFailed
 		g.lost = fmt.Sprintf("drained: over after %v; %s, and none was reset here", (l.boot() - d.began).Round(time.Second), lastCount(d.open))
 	default:
 		g.lost = "drained: every connection has finished"

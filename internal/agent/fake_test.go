@@ -19,7 +19,7 @@ func (n *testNode) SendLease(node string, payload []byte) error {
 	n.w.mu.Lock()
 	to := n.w.nodes[node]
 	n.w.mu.Unlock()
-	if to != nil && !n.isCut() && !to.isCut() {
+	if to != nil && !n.isCut() && !to.isCut() && to.reads(n) {
 		to.leaseMessage(slices.Clone(payload))
 	}
 	return nil
@@ -37,7 +37,7 @@ func (n *testNode) Publish(s cluster.NodeState) error {
 // deliver brings a state to another node, unless a newer one was quicker.
 func (n *testNode) deliver(to *testNode, s cluster.NodeState, seq uint64) {
 	s.Node, s.Seq = n.node, seq
-	if s.RunID == "" || n.isCut() || to.isCut() {
+	if s.RunID == "" || n.isCut() || to.isCut() || !to.reads(n) {
 		return
 	}
 	go to.tell(func() {
@@ -74,18 +74,24 @@ func (n *testNode) call(ctx context.Context, node, method string, body []byte) (
 	if to == nil || n.isCut() || to.isCut() {
 		return nil, errors.New("unreachable")
 	}
+	if !to.reads(n) {
+		return nil, errors.New("timeout")
+	}
 	to.mu.Lock()
 	onCall, onAnswer := to.onCall, to.onAnswer
 	to.mu.Unlock()
 	if onCall != nil {
 		onCall(method)
 	}
-	if to.isCut() {
+	if to.isCut() || !to.runs() || to.ignores == method {
 		return nil, errors.New("timeout")
 	}
 	answer, err := (&peers{api: to.api, ctx: context.Background()}).Call(ctx, n.node, method, body)
 	if onAnswer != nil {
 		onAnswer(method)
+	}
+	if !n.reads(to) {
+		return nil, errors.New("timeout")
 	}
 	return answer, err
 }

@@ -42,6 +42,7 @@ const (
 	kindProblem  = "problem" // something a person should put right
 	kindHook     = "hook"
 	kindConfig   = "config"
+	kindKey      = "key"   // the gossip keys of this node have changed
 	kindAgent    = "agent" // start, stop, pause
 	// kindMaintenance: a node was told to own nothing, or that it may again.
 	kindMaintenance = "maintenance"
@@ -49,7 +50,7 @@ const (
 
 // eventKinds are all of them, for who counts them.
 var eventKinds = []string{
-	kindOwner, kindState, kindNode, kindCheck, kindAddress, kindDrain, kindConflict, kindRole, kindLink, kindProblem, kindHook, kindConfig, kindAgent,
+	kindOwner, kindState, kindNode, kindCheck, kindAddress, kindDrain, kindConflict, kindRole, kindLink, kindProblem, kindHook, kindConfig, kindKey, kindAgent,
 	kindMaintenance,
 }
 

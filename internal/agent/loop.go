@@ -63,6 +63,7 @@ type network interface {
 	Publish(s cluster.NodeState) error
 	Call(ctx context.Context, node, method string, body []byte) ([]byte, error)
 	RTT() map[string]time.Duration
+	keyNet
 }
 
 // errStopped is returned to whoever asks a loop that has ended.
@@ -95,6 +96,7 @@ type loop struct {
 	net              network
 	store            *store
 	history          *history
+	keys             *keys
 	hooks            *hooks
 	metrics          *metrics.Set // nil in some tests
 	maintenanceStore *maintenanceFile

@@ -83,7 +83,7 @@ func (l *loop) ownerOf(name string, g *groupRun) (string, uint64) {
 func (l *loop) publish() {
 	s := cluster.NodeState{
 		RunID: l.runID(), Version: l.version, ConfigHash: l.cfg.Hash, Generation: l.voters.generation,
-		TTL: l.ttl, Started: l.started, Maintenance: l.maintenance,
+		TTL: l.ttl, Started: l.started, Maintenance: l.maintenance, Keys: l.keys.state(),
 	}
 	for _, c := range l.cfg.ChecksFor(l.node) {
 		st := l.checks[c.Name]
@@ -118,7 +118,7 @@ func (l *loop) publish() {
 
 func sameNews(a, b cluster.NodeState) bool {
 	return a.RunID == b.RunID && a.ConfigHash == b.ConfigHash && a.Generation == b.Generation && a.Maintenance == b.Maintenance &&
-		slices.Equal(a.Groups, b.Groups) && sameServices(a.Roles, b.Roles) &&
+		a.Keys.Equal(b.Keys) && slices.Equal(a.Groups, b.Groups) && sameServices(a.Roles, b.Roles) &&
 		slices.EqualFunc(a.Checks, b.Checks, func(x, y cluster.CheckState) bool {
 			return x.Name == y.Name && x.Status == y.Status && x.Required == y.Required &&
 				(x.Message == y.Message || x.Status == checks.Passing.String())

@@ -51,10 +51,8 @@ func (a *agent) reload(ctx context.Context, force bool) (res control.ReloadResul
 	}
 	// The file of keys is no part of the config: what is in it may have changed
 	// under the same name.
-	if len(keys) > 0 {
-		if err := a.net.UpdateKeys(keys); err != nil {
-			return res, control.Errorf(control.CodeInvalid, "nothing has changed: %v", err)
-		}
+	if err := a.loop.keys.reload(keys); err != nil {
+		return res, control.Errorf(control.CodeInvalid, "nothing has changed: %v", err)
 	}
 	if diff.Empty() && !waits {
 		return res, nil

@@ -48,6 +48,8 @@ func (p *peers) Call(ctx context.Context, from, method string, body []byte) ([]b
 		return answer(ctx, body, p.api.catchUp)
 	case methodHistory:
 		return answer(ctx, body, p.api.historyPageOf)
+	case methodKeys:
+		return answer(ctx, body, func(ctx context.Context, req keysRequest) (keysAnswer, error) { return p.api.keysStep(ctx, from, req) })
 	case methodMaintenance:
 		// It moves groups one after the other: whoever asked may have stopped waiting.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), maintenanceLimit)

@@ -39,6 +39,7 @@ func (l *loop) warnings() []string {
 	if p := l.history.problem(); p != "" {
 		out = append(out, p)
 	}
+	out = append(out, l.keyWarnings()...)
 	if l.pageProblems != nil {
 		out = append(out, l.pageProblems()...)
 	}
@@ -168,7 +169,7 @@ func (l *loop) nodeStatus(n config.Node, rtt time.Duration) control.Node {
 	out := control.Node{Name: n.Name, Address: n.Address.String(), Voter: l.voters.has(n.Name), Checks: []control.Check{}, Groups: map[string]control.NodeGroup{}}
 	if n.Name == l.node {
 		out.Self, out.Alive, out.Since = true, true, l.started
-		out.Version, out.ConfigHash, out.Maintenance = l.version, l.cfg.Hash, l.maintenance
+		out.Version, out.ConfigHash, out.Maintenance, out.Keys = l.version, l.cfg.Hash, l.maintenance, nodeKeys(l.keys.state())
 		for _, c := range l.cfg.ChecksFor(n.Name) {
 			st := l.checks[c.Name]
 			out.Checks = append(out.Checks, control.Check{
@@ -219,7 +220,7 @@ func service(o role.Observation) *control.Service {
 // fromPeer copies what a peer has told. Of a peer that is down it is the last
 // word, and status says that it is down.
 func fromPeer(out *control.Node, s cluster.NodeState) {
-	out.Version, out.ConfigHash, out.Maintenance = s.Version, s.ConfigHash, s.Maintenance
+	out.Version, out.ConfigHash, out.Maintenance, out.Keys = s.Version, s.ConfigHash, s.Maintenance, nodeKeys(s.Keys)
 	for _, c := range s.Checks {
 		out.Checks = append(out.Checks, control.Check{
 			Name: c.Name, Type: c.Type, Status: control.CheckStatus(c.Status), Required: c.Required, Message: c.Message, Since: c.Since,

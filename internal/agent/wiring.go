@@ -43,10 +43,10 @@ func groupNames(cfg *config.Config) []string {
 	return names
 }
 
-func clusterOptions(cfg *config.Config, keys [][]byte, a *agent) cluster.Options {
+func clusterOptions(cfg *config.Config, a *agent) cluster.Options {
 	o := cluster.Options{
 		Cluster: cfg.Cluster.Name, Node: a.loop.node, RunID: a.loop.runID(), Version: a.opts.Version,
-		Port: cfg.Cluster.Port, Keys: keys, Insecure: cfg.Cluster.Insecure, TTL: cfg.Lease.TTL,
+		Port: cfg.Cluster.Port, Keys: a.loop.keys.now().ring.keys, Insecure: cfg.Cluster.Insecure, TTL: cfg.Lease.TTL,
 		Handler: a.peers, Logger: a.log,
 	}
 	for _, n := range cfg.Nodes {

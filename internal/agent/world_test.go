@@ -87,7 +87,8 @@ type world struct {
 	dir   string
 	start time.Time
 
-	newVoters bool // the next boot is told --new-voters
+	newVoters bool     // the next boot is told --new-voters
+	keyFile   [][]byte // of every node; nil: no encryption
 
 	mu     sync.Mutex
 	nodes  map[string]*testNode
@@ -116,6 +117,10 @@ type testNode struct {
 	set   time.Duration // how far the wall clock was moved
 	cut   bool          // from every other node
 
+	ring   [][]byte          // the keys in force
+	unread map[string]uint64 // by sender: what could not be decrypted
+
+	ignores      string              // a method that this node does not answer
 	freshFailure string              // of a check that is run by hand
 	onCall       func(method string) // sees every call to this node before it is answered,
 	onAnswer     func(method string) // and after
@@ -143,6 +148,7 @@ func (w *world) boot(name string) *testNode {
 	n.history = openHistory(filepath.Join(w.dir, name+".events"), name, false, log)
 	var err error
 	n.measured()
+	n.makeKeys(filepath.Join(w.dir, name+".keys"))
 	n.maintenanceStore = &maintenanceFile{path: filepath.Join(w.dir, name+".maintenance")}
 	if n.maintenance, err = n.maintenanceStore.read(); err != nil {
 		w.t.Fatal(err)
@@ -183,6 +189,7 @@ func (w *world) boot(name string) *testNode {
 		var tasks sync.WaitGroup
 		tasks.Go(func() { _ = n.agent.awaitVoters(ctx) })
 		n.runRoles(ctx, &tasks)
+		tasks.Go(func() { _ = n.api.watchKeys(ctx) })
 		n.err = n.run(ctx)
 		stop(context.Canceled)
 		tasks.Wait()
@@ -356,32 +363,6 @@ func (n *testNode) check(name string, status checks.Status, message string) {
 	n.checkSeq++
 	st := checks.State{Name: name, Type: "tcp", Required: true, Status: status, Message: message, Since: time.Now(), Seq: 1000 + n.checkSeq}
 	n.look(func() { n.checkChanged(st) })
-}
-
-func (n *testNode) isCut() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.cut
-}
-
-// isolate cuts a node off, or connects it again.
-func (n *testNode) isolate(cut bool) {
-	n.mu.Lock()
-	n.cut = cut
-	n.mu.Unlock()
-	if cut {
-		n.w.part(n)
-	} else {
-		n.w.meet(n)
-	}
-	synctest.Wait()
-}
-
-// unplug cuts a node off before anybody notices.
-func (n *testNode) unplug() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.cut = true
 }
 
 // events returns what this node's history has of a kind, as "from>to: reason".

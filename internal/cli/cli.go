@@ -149,7 +149,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage; "status" has its own, see there.`,
 		&cobra.Group{ID: groupAct, Title: "Act:"},
 		&cobra.Group{ID: groupSetUp, Title: "Set up:"})
 	addAll(root, groupLook, a.status(), a.plan(), a.events(), a.check())
-	addAll(root, groupAct, a.switchover(), a.maintenance(), a.reload(), a.cleanup())
+	addAll(root, groupAct, a.switchover(), a.maintenance(), a.key(), a.reload(), a.cleanup())
 	addAll(root, groupSetUp, a.init(), a.agent(), a.config(), a.keygen(), a.demo())
 	addAll(root, "", a.version(), a.completion(), a.man())
 	return needsVerb(root)

@@ -30,6 +30,8 @@ func TestJSONIsDocumented(t *testing.T) {
 		"`hbagent maintenance on|off --json`": control.MaintenanceResult{},
 		"`hbagent check [NAME] --json`":       control.CheckRun{},
 		"`hbagent reload --json`":             control.ReloadResult{},
+		"`hbagent key status --json`":         control.KeyStatus{},
+		"`hbagent key rotate --json`":         control.KeyRotation{},
 		"`hbagent version --json`":            versionInfo{},
 		"`hbagent demo --json`":               lab.DemoReport{},
 		"The socket":                          struct{ control.Error }{},

@@ -31,6 +31,8 @@ var schemas = map[string]any{
 	"maintenance": control.MaintenanceResult{},
 	"check":       []control.CheckRun{},
 	"reload":      control.ReloadResult{},
+	"key-status":  control.KeyStatus{},
+	"key-rotate":  control.KeyRotation{},
 	"version":     versionInfo{},
 	"demo":        lab.DemoReport{},
 }
@@ -42,6 +44,7 @@ var examples = map[reflect.Type][]any{
 	reflect.TypeFor[control.CheckStatus](): {control.CheckPending, control.CheckPassing, control.CheckFailing},
 	reflect.TypeFor[control.StepState]():   {control.StepRunning, control.StepOK, control.StepFailed},
 	reflect.TypeFor[control.Outcome]():     {control.OutcomeMoved, control.OutcomeRefused, control.OutcomeRolledBack, control.OutcomeFailed},
+	reflect.TypeFor[control.KeyOutcome]():  {control.KeyRotated, control.KeyRefused, control.KeyWaiting, control.KeyAborted},
 	reflect.TypeFor[control.PlanOutcome](): {control.PlanStays, control.PlanMoves, control.PlanNobody},
 }
 
@@ -101,7 +104,7 @@ func schemaOf(t *testing.T, name string, v any) []byte {
 	}
 	s := r.Reflect(v)
 	s.ID = jsonschema.ID("https://github.com/hbagent/hbagent/docs/schema/" + name + ".schema.json")
-	s.Title = "hbagent " + name + " --json"
+	s.Title = "hbagent " + strings.ReplaceAll(name, "-", " ") + " --json"
 	text, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
 		t.Fatal(err)

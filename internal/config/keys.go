@@ -7,8 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Chosen by us.
@@ -85,4 +89,39 @@ func GenerateKey() string {
 	key := make([]byte, newKeyBytes)
 	rand.Read(key) // never fails, see crypto/rand
 	return base64.StdEncoding.EncodeToString(key)
+}
+
+// ReplaceKeyFile puts a new content at path in one step, with the owner, group and mode of the file that is there, so that an
+// agent that reads it meanwhile finds the one or the other. A symbolic link stays one.
+func ReplaceKeyFile(path, content string) error {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return &fs.PathError{Op: "stat", Path: path, Err: err}
+	}
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, ".hbagent-key-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.WriteString(content)
+	if err == nil && (int(st.Uid) != os.Geteuid() || int(st.Gid) != os.Getegid()) {
+		err = f.Chown(int(st.Uid), int(st.Gid))
+	}
+	err = errors.Join(err, f.Chmod(fs.FileMode(st.Mode&0o777)), f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

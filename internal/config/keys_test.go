@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -68,5 +69,54 @@ func TestReadKeys(t *testing.T) {
 	}
 	if a, b := GenerateKey(), GenerateKey(); a == b {
 		t.Error("two generated keys are equal")
+	}
+}
+
+func TestReplaceKeyFile(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "gossip.key"), filepath.Join(dir, "link")
+	for _, mode := range []os.FileMode{0o640, 0o600} {
+		if err := os.WriteFile(path, []byte(GenerateKey()+"\n"), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(path, link); err != nil && !errors.Is(err, os.ErrExist) {
+			t.Fatal(err)
+		}
+		if os.Geteuid() == 0 {
+			if err := os.Chown(path, 12, 34); err != nil {
+				t.Fatal(err)
+			}
+		}
+		key := GenerateKey()
+		if err := ReplaceKeyFile(link, "# a comment\n"+key+"\n"); err != nil {
+			t.Fatal(err)
+		}
+		st, err := os.Lstat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st.Mode() != mode {
+			t.Errorf("mode %v, want %v", st.Mode(), mode)
+		}
+		if sys := st.Sys().(*syscall.Stat_t); os.Geteuid() == 0 && (sys.Uid != 12 || sys.Gid != 34) {
+			t.Errorf("owner %d:%d, want 12:34", sys.Uid, sys.Gid)
+		}
+		if st, err := os.Lstat(link); err != nil || st.Mode()&os.ModeSymlink == 0 {
+			t.Errorf("the link is gone: %v", err)
+		}
+		keys, err := ReadKeys(link)
+		if err != nil || len(keys) != 1 || base64.StdEncoding.EncodeToString(keys[0]) != key {
+			t.Errorf("%d keys, %v", len(keys), err)
+		}
+		left, err := filepath.Glob(filepath.Join(dir, ".hbagent-key-*"))
+		if err != nil || left != nil {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+	}
+	if err := ReplaceKeyFile(filepath.Join(dir, "missing"), "x"); err == nil {
+		t.Error("a file that is not there was made")
 	}
 }

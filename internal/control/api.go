@@ -7,7 +7,7 @@ import (
 
 // Agent is what the socket offers, implemented by internal/agent. The server calls every method from
 // the goroutine of one request, many at a time; ctx ends when the caller has gone or the time for the
-// call is over, except for Switchover, Maintenance and Reload, which a caller starts and cannot abandon half done:
+// call is over, except for Switchover, Maintenance, KeyRotate and Reload, which a caller starts and cannot abandon half done:
 // their ctx ends with their time limit or the server only.
 type Agent interface {
 	// Status returns the cluster as this node sees it. It must be quick (a snapshot): monitors ask often.
@@ -38,6 +38,13 @@ type Agent interface {
 	// refusal is a result (Done false, with the reason), and has changed nothing that was not moved by then.
 	Maintenance(ctx context.Context, req MaintenanceRequest) (MaintenanceResult, error)
 
+	// KeyStatus returns which gossip keys the nodes have, as this node knows it (a snapshot).
+	KeyStatus(ctx context.Context) (KeyStatus, error)
+
+	// KeyRotate gives every node a new gossip key, or goes on with a rotation that was interrupted. progress is as
+	// for Switchover. What stands in the way is a result, not an error.
+	KeyRotate(ctx context.Context, req KeyRotateRequest, progress func(SwitchoverStep)) (KeyRotation, error)
+
 	// RunChecks runs this node's checks once and now, all of them if name is empty. An unknown name is
 	// CodeNotFound; a failing check is a result.
 	RunChecks(ctx context.Context, name string) ([]CheckRun, error)
@@ -61,6 +68,8 @@ const (
 	pathEvents      = "/v1/events"      // GET ?since=RFC3339&max=N&follow=true&scope=cluster&node=NAME, stream of message
 	pathSwitchover  = "/v1/switchover"  // POST SwitchoverRequest, stream of message
 	pathMaintenance = "/v1/maintenance" // POST MaintenanceRequest, MaintenanceResult
+	pathKeys        = "/v1/keys"        // GET, KeyStatus
+	pathKeysRotate  = "/v1/keys/rotate" // POST KeyRotateRequest, stream of message
 	pathChecksRun   = "/v1/checks/run"  // POST checksRequest, []CheckRun
 	pathReload      = "/v1/reload"      // POST reloadRequest, ReloadResult
 )
@@ -79,6 +88,7 @@ type message struct {
 	Event  *Event            `json:"event,omitempty"`
 	Step   *SwitchoverStep   `json:"step,omitempty"`
 	Result *SwitchoverResult `json:"result,omitempty"`
-	End    bool              `json:"end,omitempty"` // the stream is complete
+	Keys   *KeyRotation      `json:"keys,omitempty"` // the result of a rotation
+	End    bool              `json:"end,omitempty"`  // the stream is complete
 	Error  *Error            `json:"error,omitempty"`
 }

@@ -135,6 +135,29 @@ func (c *Client) Switchover(ctx context.Context, req SwitchoverRequest, progress
 	return result, err
 }
 
+// KeyStatus returns which gossip keys the nodes have.
+func (c *Client) KeyStatus(ctx context.Context) (KeyStatus, error) {
+	var s KeyStatus
+	err := c.call(ctx, readLimit, http.MethodGet, pathKeys, nil, &s)
+	return s, err
+}
+
+// KeyRotate rotates the gossip key and calls progress (which may be nil) with each step. When ctx ends the call
+// returns, and the agent goes on with what it has begun.
+func (c *Client) KeyRotate(ctx context.Context, req KeyRotateRequest, progress func(SwitchoverStep)) (KeyRotation, error) {
+	var result KeyRotation
+	err := c.stream(ctx, http.MethodPost, pathKeysRotate, req, func(m message) (bool, error) {
+		if m.Step != nil && progress != nil {
+			progress(*m.Step)
+		}
+		if m.Keys != nil {
+			result = *m.Keys
+		}
+		return m.Keys != nil, nil
+	})
+	return result, err
+}
+
 // call asks for one value.
 func (c *Client) call(ctx context.Context, limit time.Duration, method, path string, body, into any) error {
 	short, cancel := context.WithTimeout(ctx, limit+patience)

@@ -25,6 +25,7 @@ func (s Status) Filled() Status {
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
 		n.Checks = filled(n.Checks)
+		n.Keys = n.Keys.filled()
 		if n.Groups == nil {
 			n.Groups = map[string]NodeGroup{}
 		}
@@ -56,5 +57,28 @@ func (p Plan) filled() Plan {
 
 func (r ReloadResult) filled() ReloadResult {
 	r.Changed, r.NeedsRestart, r.Warnings = filled(r.Changed), filled(r.NeedsRestart), filled(r.Warnings)
+	return r
+}
+
+func (k *NodeKeys) filled() *NodeKeys {
+	if k == nil {
+		return nil
+	}
+	c := *k
+	c.Others = filled(c.Others)
+	return &c
+}
+
+func (s KeyStatus) filled() KeyStatus {
+	s.Warnings = filled(s.Warnings)
+	s.Nodes = filled(slices.Clone(s.Nodes))
+	for i := range s.Nodes {
+		s.Nodes[i].Keys = s.Nodes[i].Keys.filled()
+	}
+	return s
+}
+
+func (r KeyRotation) filled() KeyRotation {
+	r.Without, r.Steps = filled(r.Without), filled(r.Steps)
 	return r
 }

@@ -116,6 +116,8 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("GET "+pathStatus, call(s, readLimit, s.status))
 	mux.Handle("POST "+pathPlan, call(s, readLimit, s.plan)) // POST for its body; it only reads
 	mux.HandleFunc("GET "+pathEvents, s.events)
+	mux.Handle("GET "+pathKeys, call(s, readLimit, s.keyStatus))
+	mux.Handle("POST "+pathKeysRotate, s.command(http.HandlerFunc(s.keysRotate)))
 	mux.Handle("POST "+pathChecksRun, s.command(call(s, checksLimit, s.runChecks)))
 	mux.Handle("POST "+pathReload, s.command(call(s, reloadLimit, s.reload)))
 	mux.Handle("POST "+pathMaintenance, s.command(call(s, switchoverLimit, s.maintenance)))
@@ -167,6 +169,11 @@ func (s *Server) status(ctx context.Context, _ struct{}) (Status, error) {
 
 func (s *Server) plan(ctx context.Context, req PlanRequest) (Plan, error) {
 	v, err := s.agent.Plan(ctx, req)
+	return v.filled(), err
+}
+
+func (s *Server) keyStatus(ctx context.Context, _ struct{}) (KeyStatus, error) {
+	v, err := s.agent.KeyStatus(ctx)
 	return v.filled(), err
 }
 

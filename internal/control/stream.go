@@ -172,9 +172,7 @@ func parseEventsQuery(v url.Values) (q eventsQuery, err error) {
 	return q, nil
 }
 
-// switchover streams the steps and then the result. A caller that hangs up does not stop the move: half
-// done is the worst place to be. The handler stays until the move has ended all the same, so that Run
-// knows about it.
+// switchover streams the steps of a move and then its result.
 func (s *Server) switchover(w http.ResponseWriter, r *http.Request) {
 	var req SwitchoverRequest
 	if err := decode(w, r, &req); err != nil {
@@ -185,6 +183,31 @@ func (s *Server) switchover(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, Errorf(CodeBadRequest, "which group?"))
 		return
 	}
+	s.steps(w, "switchover of "+req.Group, func(ctx context.Context, progress func(SwitchoverStep)) (message, error) {
+		result, err := s.agent.Switchover(ctx, req, progress)
+		result = result.filled()
+		return message{Result: &result}, err
+	})
+}
+
+// keysRotate streams the steps of a rotation and then its result.
+func (s *Server) keysRotate(w http.ResponseWriter, r *http.Request) {
+	var req KeyRotateRequest
+	if err := decode(w, r, &req); err != nil {
+		s.fail(w, err)
+		return
+	}
+	s.steps(w, "key rotate", func(ctx context.Context, progress func(SwitchoverStep)) (message, error) {
+		result, err := s.agent.KeyRotate(ctx, req, progress)
+		result = result.filled()
+		return message{Keys: &result}, err
+	})
+}
+
+// steps streams what something takes that must be seen through. A caller that hangs up does not stop it: half
+// done is the worst place to be. The handler stays until it has ended all the same, so that Run
+// knows about it.
+func (s *Server) steps(w http.ResponseWriter, what string, do func(context.Context, func(SwitchoverStep)) (message, error)) {
 	ctx, cancel := context.WithTimeout(s.base, switchoverLimit)
 	defer cancel()
 	steps := make(chan SwitchoverStep, stepBuffer)
@@ -192,26 +215,24 @@ func (s *Server) switchover(w http.ResponseWriter, r *http.Request) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		result, err := s.agent.Switchover(ctx, req, func(step SwitchoverStep) {
+		last, err := do(ctx, func(step SwitchoverStep) {
 			select {
 			case steps <- step:
 			default:
 			}
 		})
 		if err != nil {
-			end <- message{Error: asError(err)}
-			return
+			last = message{Error: asError(err)}
 		}
-		result = result.filled()
-		end <- message{Result: &result}
+		end <- last
 	}()
-	if err := tellSwitchover(newStream(w), steps, end); err != nil {
-		s.logger.Info("the caller of a switchover has gone, the move goes on", "group", req.Group, "reason", err)
+	if err := tellSteps(newStream(w), steps, end); err != nil {
+		s.logger.Info("the caller has gone, what it asked for goes on", "command", what, "reason", err)
 	}
 	<-ended
 }
 
-func tellSwitchover(st *stream, steps <-chan SwitchoverStep, end <-chan message) error {
+func tellSteps(st *stream, steps <-chan SwitchoverStep, end <-chan message) error {
 	tick := time.NewTicker(signOfLife)
 	defer tick.Stop()
 	for {

@@ -95,8 +95,9 @@ type Node struct {
 	Since       time.Time            `json:"since,omitzero"` // alive or not since then; absent: never heard
 	Version     string               `json:"version"`
 	ConfigHash  string               `json:"config_hash"`
-	RTTMs       float64              `json:"rtt_ms"`      // 0: not measured
-	Maintenance string               `json:"maintenance"` // the reason given; empty: not in maintenance
+	RTTMs       float64              `json:"rtt_ms"`         // 0: not measured
+	Maintenance string               `json:"maintenance"`    // the reason given; empty: not in maintenance
+	Keys        *NodeKeys            `json:"keys,omitempty"` // absent: no encryption, or the node has not told them
 	Checks      []Check              `json:"checks"`
 	Groups      map[string]NodeGroup `json:"groups"` // the groups this node may own
 }

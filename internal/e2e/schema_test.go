@@ -48,6 +48,9 @@ func TestSchemas(t *testing.T) {
 	all()
 	look("version", "web1", "version")
 	look("reload", "web1", "reload")
+	look("key-status", "web1", "key", "status")
+	look("key-rotate", "web1", "key", "rotate")
+	look("key-rotate", "web1", "key", "rotate", "--abort") // refused
 	look("switchover", "web1", "switchover", "web", "--no-wait")
 	all()                                                           // one drains
 	look("switchover", "web1", "switchover", "web", "--to", "web2") // refused
@@ -59,6 +62,7 @@ func TestSchemas(t *testing.T) {
 	must(t, s.web["web1"].Kill())
 	s.waitPeer(t, "db1", "web2", false)
 	s.waitCheck(t, "db1", "web1", "web", "failing")
+	look("key-status", "web1", "key", "status")
 	all()
 
 	for _, name := range labtest.Schemas(t) {

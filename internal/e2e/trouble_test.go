@@ -30,7 +30,7 @@ func TestOneNodeSetUpWrongly(t *testing.T) {
 	}{
 		{
 			"key", "db1", func(c *lab.Config) { c.Cluster.KeyFile = otherKey }, "wrong-key",
-			[]string{"db1 (10.77.0.13)", "do not have the same gossip key"},
+			[]string{"db1 (10.77.0.13)", "with a key that is not"},
 		}, {
 			"cluster", "db1", func(c *lab.Config) { c.Cluster.Name = "shop" }, "wrong-cluster",
 			[]string{"db1 (10.77.0.13)", `belongs to cluster "shop"`},
@@ -38,7 +38,7 @@ func TestOneNodeSetUpWrongly(t *testing.T) {
 			"ttl", "db1", func(c *lab.Config) { c.Lease.TTL = "2s" }, "", nil,
 		}, {
 			"key of a candidate", "web2", func(c *lab.Config) { c.Cluster.KeyFile = otherKey }, "wrong-key",
-			[]string{"web2 (10.77.0.12)", "do not have the same gossip key"},
+			[]string{"web2 (10.77.0.12)", "with a key that is not"},
 		},
 	}
 	for _, tt := range tests {

@@ -103,6 +103,7 @@ func newCluster(o Options) (*Cluster, error) {
 		return nil, err
 	}
 	c.net.heard = heard
+	c.net.sniff = c.sniff
 	c.net.stranger = c.reportStranger
 	c.net.overload = c.reportOverload
 
@@ -111,6 +112,11 @@ func newCluster(o Options) (*Cluster, error) {
 			return p.name
 		}
 		return ""
+	}, unreadable: func(node string) {
+		if p := c.peers[node]; p != nil {
+			p.unreadableAt.Store(time.Now().UnixNano())
+			p.unreadable.Add(1)
+		}
 	}}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	if c.ml, err = memberlist.Create(memberlistConfig(o, c, c.net, logs.stdlib())); err != nil {

@@ -36,6 +36,19 @@ func TestKeysChangeWhileRunning(t *testing.T) {
 	if p, ok := b.problem(WrongKey); ok {
 		t.Errorf("a rotation in the right order gave %+v", p)
 	}
+	// Whoever still sends with the first key is not heard any more.
+	if err := b.UpdateKeys([][]byte{testKey, other}); err != nil {
+		t.Fatal(err)
+	}
+	nw.await("a packet with the old key is refused", func() bool {
+		if err := b.SendLease("web1", []byte("with the old key")); err != nil {
+			t.Fatal(err)
+		}
+		return a.KeySights()["web2"].Unreadable > 0 || waitRing(nw)
+	})
+	if a.hasLease("with the old key") {
+		t.Error("a lease that was encrypted with the old key was delivered")
+	}
 	if err := a.UpdateKeys([][]byte{[]byte("short")}); err == nil {
 		t.Error("a short key was accepted")
 	}
@@ -91,5 +104,56 @@ func subsets(all [][]byte) func(func([][]byte) bool) {
 				return
 			}
 		}
+	}
+}
+
+// Whoever is heard is heard with a key: with ours, with another of ours, or with none.
+func TestKeySights(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork(t, "web1", "web2", "db1")
+	other := []byte("fedcba9876543210")
+	a, b := nw.start("web1"), nw.start("web2")
+	c := nw.start("db1", func(o *Options) { o.Keys = [][]byte{[]byte("a key of nobody!")} })
+	nw.awaitMesh(a, b)
+	sees := func(fingerprint, peer string) {
+		t.Helper()
+		nw.await("web1 hears "+peer+" with "+fingerprint, func() bool {
+			for _, n := range []*node{b, c} { // so that there is something to hear
+				if err := n.SendLease("web1", []byte("x")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := a.KeySights()[peer]
+			return !s.At.IsZero() && s.Fingerprint == fingerprint || waitRing(nw)
+		})
+	}
+	sees(KeyFingerprint(testKey), "web2")
+	sees("", "db1")
+	nw.await("what db1 sends is counted", func() bool {
+		s := a.KeySights()["db1"]
+		return s.Unreadable > 0 && !s.UnreadableAt.IsZero() || waitRing(nw)
+	})
+	if n := a.KeySights()["web2"].Unreadable; n != 0 {
+		t.Errorf("%d packets of web2 could not be read", n)
+	}
+	for _, n := range []*node{a, b} {
+		if err := n.UpdateKeys([][]byte{testKey, other}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.UpdateKeys([][]byte{other, testKey}); err != nil {
+		t.Fatal(err)
+	}
+	sees(KeyFingerprint(other), "web2")
+}
+
+func TestKeyFingerprint(t *testing.T) {
+	seen := make(map[string]bool)
+	for _, key := range []string{"0123456789abcdef", "0123456789abcdeg", "0123456789abcdef0123456789abcdef"} {
+		f := KeyFingerprint([]byte(key))
+		if len(f) != 12 || seen[f] || strings.Contains(key, f) {
+			t.Errorf("%s: %s", key, f)
+		}
+		seen[f] = true
 	}
 }

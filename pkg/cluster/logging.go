@@ -21,6 +21,8 @@ type logAdapter struct {
 	report func(Problem)
 	byAddr func(netip.Addr) string // configured name or ""
 	self   string
+	// unreadable counts what a node has sent and no key opened.
+	unreadable func(node string)
 }
 
 // stdlib is what memberlist writes to.
@@ -31,7 +33,11 @@ func (a *logAdapter) Write(line []byte) (int, error) {
 	if m, ok := classify(text); ok {
 		level = slog.LevelDebug
 		if m.kind != 0 {
-			a.report(a.problem(m, text))
+			p := a.problem(m, text)
+			if m.kind == WrongKey {
+				a.unreadable(p.Node)
+			}
+			a.report(p)
 		}
 	}
 	a.logger.Log(context.Background(), level, "memberlist", "text", text)
@@ -132,8 +138,8 @@ func problemDetail(p Problem, text, self string) string {
 	}
 	switch p.Kind {
 	case WrongKey:
-		return fmt.Sprintf("%s and %s do not have the same gossip key: what the one sends the other cannot decrypt. "+
-			"Copy the file that [cluster] key_file names from a node that works", self, who)
+		return fmt.Sprintf("%s sends with a key that is not %s's: they do not hear each other. Was one of them off while the key was rotated? "+
+			"Copy the file that [cluster] key_file names from a node that works (there: hbagent key write), and restart", who, self)
 	case WrongCluster:
 		return fmt.Sprintf("%s belongs to cluster %q: make [cluster] name the same on both, or take one of them out of the configuration",
 			who, quotedAfter(text, "label "))

@@ -43,7 +43,7 @@ func TestLogLines(t *testing.T) {
 	} {
 		var got *Problem
 		var out bytes.Buffer
-		a := &logAdapter{
+		a := &logAdapter{unreadable: func(string) {},
 			logger: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})),
 			report: func(p Problem) { got = &p }, self: "web1",
 			byAddr: func(a netip.Addr) string { return map[netip.Addr]string{web2.Addr(): "web2"}[a] },

@@ -40,6 +40,11 @@ type peer struct {
 	push     chan struct{}
 	join     chan struct{}
 
+	sight        atomic.Pointer[KeySight] // see sniff
+	sniffed      time.Time                // the read loop's
+	unreadable   atomic.Uint64
+	unreadableAt atomic.Int64 // Unix time in nanoseconds
+
 	// Guarded by Cluster.mu.
 	alive        bool
 	reason       string // of the last change

@@ -32,9 +32,28 @@ type NodeState struct {
 	Started     time.Time     `json:"started"`
 	Maintenance string        `json:"maintenance,omitempty"` // reason; empty: not in maintenance
 
+	Keys   *KeyState    `json:"keys,omitempty"` // nil: of an older agent, or without encryption
 	Checks []CheckState `json:"checks,omitempty"`
 	Groups []GroupState `json:"groups,omitempty"`
 	Roles  []RoleState  `json:"roles,omitempty"` // of groups with a role only
+}
+
+// KeyState names the gossip keys of one node by their fingerprints.
+type KeyState struct {
+	First  string   `json:"first"`            // encrypts
+	Others []string `json:"others,omitempty"` // decrypt, too
+	// Fresh is the key of a rotation that is under way there, at Stage 1 (it is understood) or 2 (it encrypts).
+	Fresh  string `json:"new,omitempty"`
+	Stage  int    `json:"stage,omitempty"`
+	Learnt bool   `json:"learnt,omitempty"` // by a rotation: the node's key file has others
+}
+
+// Equal reports whether two are the same; nil is equal to nil only.
+func (k *KeyState) Equal(o *KeyState) bool {
+	if k == nil || o == nil {
+		return k == o
+	}
+	return k.First == o.First && slices.Equal(k.Others, o.Others) && k.Fresh == o.Fresh && k.Stage == o.Stage && k.Learnt == o.Learnt
 }
 
 // CheckState is one check on one node.

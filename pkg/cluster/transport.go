@@ -42,9 +42,10 @@ type transport struct {
 	logger *slog.Logger
 
 	// Called from the read loops; must not block.
-	heard    func(*peer)                               // a packet or stream of a peer came, not yet decrypted
-	stranger func(from netip.AddrPort, cluster string) // one of an unknown address was dropped
-	overload func(from netip.AddrPort, limit int)      // a stream was refused
+	heard    func(*peer)                                // a packet or stream of a peer came, not yet decrypted
+	sniff    func(p *peer, packet []byte, at time.Time) // a packet of a peer, before anybody else has it
+	stranger func(from netip.AddrPort, cluster string)  // one of an unknown address was dropped
+	overload func(from netip.AddrPort, limit int)       // a stream was refused
 
 	packets chan *memberlist.Packet // unbuffered: memberlist has its own queue
 	streams chan net.Conn           // unbuffered
@@ -209,6 +210,7 @@ func (t *transport) readPackets() {
 		t.stats.packetsIn.Add(1)
 		t.stats.bytesIn.Add(uint64(n))
 		t.heard(p)
+		t.sniff(p, buf[:n], at)
 		// memberlist keeps the slice, and parts of it, for as long as it likes.
 		packet := &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: net.UDPAddrFromAddrPort(from), Timestamp: at}
 		select {

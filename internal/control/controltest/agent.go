@@ -21,6 +21,8 @@ type Agent struct {
 	OnSwitchover  func(context.Context, control.SwitchoverRequest, func(control.SwitchoverStep)) (control.SwitchoverResult, error)
 	OnMaintenance func(context.Context, control.MaintenanceRequest) (control.MaintenanceResult, error)
 	OnRunChecks   func(context.Context, string) ([]control.CheckRun, error)
+	OnKeyStatus   func(context.Context) (control.KeyStatus, error)
+	OnKeyRotate   func(context.Context, control.KeyRotateRequest, func(control.SwitchoverStep)) (control.KeyRotation, error)
 	OnReload      func(context.Context, bool) (control.ReloadResult, error)
 }
 
@@ -82,6 +84,22 @@ func (a Agent) Maintenance(ctx context.Context, req control.MaintenanceRequest) 
 		return control.MaintenanceResult{}, nil
 	}
 	return a.OnMaintenance(ctx, req)
+}
+
+// KeyStatus implements control.Agent.
+func (a Agent) KeyStatus(ctx context.Context) (control.KeyStatus, error) {
+	if a.OnKeyStatus == nil {
+		return control.KeyStatus{}, nil
+	}
+	return a.OnKeyStatus(ctx)
+}
+
+// KeyRotate implements control.Agent.
+func (a Agent) KeyRotate(ctx context.Context, req control.KeyRotateRequest, progress func(control.SwitchoverStep)) (control.KeyRotation, error) {
+	if a.OnKeyRotate == nil {
+		return control.KeyRotation{}, nil
+	}
+	return a.OnKeyRotate(ctx, req, progress)
 }
 
 // RunChecks implements control.Agent.
