@@ -11,6 +11,7 @@ declare -A need=(
   [gcc]=gcc [systemd-analyze]=systemd [spin]=spin
   [groff]=groff-base [promtool]=prometheus
   [chromium]=chromium [node]=nodejs [npm]=npm
+  [keepalived]=keepalived
 )
 if [ "${1:-}" = systemd ]; then
   need+=([systemd-nspawn]=systemd-container [debootstrap]=debootstrap [nsenter]=util-linux [ssh]=openssh-client [curl]=curl)

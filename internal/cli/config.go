@@ -11,9 +11,9 @@ import (
 func (a *app) config() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "config COMMAND",
-		Short: "Check a config file, or see what can be in one",
+		Short: "Check a config file, see what can be in one, or make one of keepalived's",
 	}
-	cmd.AddCommand(a.configCheck(),
+	cmd.AddCommand(a.configCheck(), a.configImport(),
 		a.configPrint("example", "Print a short config to start from", config.Example),
 		a.configPrint("reference", "Print every key with its meaning, unit and default", config.Reference))
 	return needsVerb(cmd)
