@@ -154,7 +154,10 @@ func (c *converter) tracks(g *group, out *draft.Group) {
 				continue
 			}
 			r := react(weight, reversed, best, next)
-			if text := weightNote(r, weight, best, next); text != "" {
+			if t.synced && weight != 0 && r != reverse {
+				m.m.note(t.pos, "track_%s %s: keepalived ignores what has a weight in a member of a sync group, so it is only shown; name it in checks of the group to let it move the address", t.kind, t.name)
+				r = nothing
+			} else if text := weightNote(r, weight, best, next); text != "" {
 				m.m.note(t.pos, "track_%s %s: %s", t.kind, t.name, text)
 			}
 			if why := c.refused(func(d *draft.Draft) { d.Checks = []draft.Check{check} }); why != "" {

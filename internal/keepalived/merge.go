@@ -45,8 +45,8 @@ func (m *machine) bundles() []*bundle {
 		if sync != nil {
 			name = sync.name
 			tracks = slices.Clone(sync.tracks)
-			for _, t := range i.tracks { // keepalived.conf(5): the weights of members are zero
-				t.weight, t.weighted = 0, true
+			for _, t := range i.tracks {
+				t.synced = true
 				tracks = append(tracks, t)
 			}
 			if len(sync.notify) > 0 {

@@ -55,6 +55,7 @@ type track struct {
 	weight   int
 	weighted bool // the line has a weight of its own
 	reverse  bool
+	synced   bool // of a member of a sync group: keepalived ignores it if it has a weight
 }
 
 type script struct {
