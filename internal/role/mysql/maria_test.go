@@ -220,10 +220,13 @@ func (m *mariadbd) ask(query string) string {
 func (m *mariadbd) isReadOnly() bool { m.t.Helper(); return m.ask("SELECT @@global.read_only") == "1" }
 
 // app opens connections as an application does.
-func (m *mariadbd) app() *sql.DB {
+func (m *mariadbd) app() *sql.DB { m.t.Helper(); return m.as("app") }
+
+// as opens connections of a user with the password of app.
+func (m *mariadbd) as(user string) *sql.DB {
 	m.t.Helper()
 	cfg := driver.NewConfig()
-	cfg.User, cfg.Passwd, cfg.Net, cfg.Addr, cfg.InterpolateParams = "app", "app", "tcp", fmt.Sprintf("%s:%d", m.addr, m.port), true
+	cfg.User, cfg.Passwd, cfg.Net, cfg.Addr, cfg.InterpolateParams = user, "app", "tcp", fmt.Sprintf("%s:%d", m.addr, m.port), true
 	cfg.Logger = &driver.NopLogger{}
 	connector, err := driver.NewConnector(cfg)
 	must(m.t, err)

@@ -134,6 +134,7 @@ func (n *node) begin(addrs map[string]netip.Addr, o Options) {
 		<-ended
 		n.mu.Lock()
 		defer n.mu.Unlock()
+		noSecrets(n.t, n.name, n.log.String(), fmt.Sprintf("%+v", n.events), fmt.Sprintf("%+v", n.observed))
 		if n.t.Failed() {
 			n.t.Logf("%s said:\n%s", n.name, n.log.String())
 		}

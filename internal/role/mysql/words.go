@@ -45,9 +45,9 @@ type secrets struct {
 	list []string
 }
 
-// maxSecrets: two accounts, before and after a change of password, and as many again
-// (chosen by us).
-const maxSecrets = 8
+// maxSecrets: two accounts, before and after a change of password, in two forms, and
+// as many again (chosen by us).
+const maxSecrets = 16
 
 func (s *secrets) add(secret string) {
 	if secret == "" {
@@ -55,13 +55,19 @@ func (s *secrets) add(secret string) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if slices.Contains(s.list, secret) {
-		return
+	// As it is, and as it stands in a statement.
+	for _, form := range []string{inStatement.Replace(secret), secret} {
+		if !slices.Contains(s.list, form) {
+			s.list = append(s.list, form)
+		}
 	}
-	if s.list = append(s.list, secret); len(s.list) > maxSecrets {
+	for len(s.list) > maxSecrets {
 		s.list = s.list[1:]
 	}
 }
+
+// inStatement writes a text as the driver puts it into a statement.
+var inStatement = strings.NewReplacer(`\`, `\\`, `'`, `\'`, `"`, `\"`)
 
 // hide takes the passwords out of a text.
 func (s *secrets) hide(text string) string {
