@@ -23,6 +23,7 @@ install: build ## the program, the unit and an example config, below $(DESTDIR)
 	install -D -m 0644 deploy/systemd/hbagent.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/hbagent.conf
 	install -D -m 0644 deploy/examples/web-db-standby.toml $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/web-db-standby.toml
 	install -D -m 0644 deploy/examples/two-machines-witness.toml $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/two-machines-witness.toml
+	install -D -m 0644 deploy/examples/mysql-pair.toml $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/mysql-pair.toml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/hbagent/monitoring deploy/monitoring/*
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/hbagent/schema docs/schema/*.schema.json
 

@@ -28,6 +28,7 @@ want="drwxr-x--- root/hbagent ./etc/hbagent/
 -rw-r--r-- root/root ./usr/share/doc/hbagent/changelog.gz
 -rw-r--r-- root/root ./usr/share/doc/hbagent/cli-json.md
 -rw-r--r-- root/root ./usr/share/doc/hbagent/copyright
+-rw-r--r-- root/root ./usr/share/doc/hbagent/examples/mysql-pair.toml
 -rw-r--r-- root/root ./usr/share/doc/hbagent/examples/two-machines-witness.toml
 -rw-r--r-- root/root ./usr/share/doc/hbagent/examples/web-db-standby.toml
 -rw-r--r-- root/root ./usr/share/doc/hbagent/schema/status.schema.json

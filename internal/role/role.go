@@ -28,7 +28,8 @@ type Claim struct {
 	// zero if nothing was. The role counts what is missing against it.
 	Last Last
 	// Held returns for how long the lease is certain from now on, or an error once
-	// it is lost. It is quick, and safe from any goroutine at any time, also long
+	// it is lost; 0 and no error while nothing is certain, as after a pause of the
+	// machine. It is quick, and safe from any goroutine at any time, also long
 	// after the claim has ended.
 	Held func() (left time.Duration, err error)
 }

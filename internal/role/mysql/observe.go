@@ -27,6 +27,8 @@ type memory struct {
 	movedAt    time.Time
 	moveWait   time.Duration
 
+	uncertain time.Time // since when the claim is neither held nor lost; zero if it is one of them
+
 	told   string // the last that was told by repeated
 	toldAt time.Time
 }

@@ -18,6 +18,9 @@ const (
 	// restartSlack is by how much the start of a server, of which whole seconds are
 	// known, may seem to differ from look to look.
 	restartSlack = 1500 * time.Millisecond
+	// uncertainFor a while the lease may be, after a pause of the machine that the
+	// voters are still being asked about. Then it is as good as lost.
+	uncertainFor = time.Second
 )
 
 // errBusy: a step of the agent is under way.
@@ -86,9 +89,18 @@ func (r *Role) checkClaim() {
 	if intent != master && intent != preparing && intent != handedOver {
 		return
 	}
-	if _, err := still(claim); err == nil {
+	m := &r.memory
+	switch left, err := claim.Held(); {
+	case err == nil && left > 0:
+		m.uncertain = time.Time{}
+		return
+	case err == nil && m.uncertain.IsZero():
+		m.uncertain = time.Now()
+		return
+	case err == nil && time.Since(m.uncertain) < uncertainFor:
 		return
 	}
+	m.uncertain = time.Time{}
 	r.mu.Lock()
 	lost := r.intent == intent && r.claim.Epoch == claim.Epoch
 	if lost {
