@@ -51,7 +51,7 @@ func (w writer) holdsUp(harder bool) bool {
 // writers asks who is at something now. It waits until the server looks anew.
 func (s *server) writers(ctx context.Context) ([]writer, error) {
 	var out []writer
-	if err := pause(ctx, s.fresh.Sub(time.Now())); err != nil {
+	if err := pause(ctx, time.Until(s.fresh)); err != nil {
 		return nil, err
 	}
 	defer func() { s.fresh = time.Now().Add(trxCache) }()
