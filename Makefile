@@ -8,7 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/hbagent/hbagent/internal/cli.version=$(VERSION) -X github.com/hbagent/hbagent/internal/cli.commit=$(COMMIT)
 
-.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench sim schema cost latency outage handover chaos loss load screenshot clean
+.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench sim schema cost latency outage handover chaos loss load screenshot database clean
 
 help: ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -94,6 +94,9 @@ load: build ## two busy processes on the owner for a minute, four times: nothing
 
 screenshot: ## docs/images: the status page, light, dark and on a phone; needs Chromium and fonts-inter
 	scripts/screenshot.sh
+
+database: ## the MySQL role under writes: ROUNDS (20) planned moves, crashes and power cuts of real MariaDB servers
+	HBAGENT_DATABASE_ROUNDS=$(or $(ROUNDS),20) $(GO) test -count=1 -timeout 60m -v -run '$(or $(RUN),TestSwitchover|TestCrash|TestPowerCutOfTheSite)' ./internal/e2e/database
 
 clean: ## remove what was built
 	rm -rf bin dist

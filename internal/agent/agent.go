@@ -130,7 +130,7 @@ func start(o Options) (_ *agent, err error) {
 	if a.loop.maintenance, err = a.loop.maintenanceStore.read(); err != nil {
 		return nil, err
 	}
-	if err := a.loop.newRoles(a.newRole); err != nil {
+	if err := a.loop.newRoles(roleMaker(cfg, node, log)); err != nil {
 		return nil, configError(err)
 	}
 	a.loop.begins(a.state)

@@ -168,48 +168,6 @@ func TestKeyringsAlwaysUnderstandEachOther(t *testing.T) {
 	})
 }
 
-// What a node may do without being asked: only what a peer's packets, or all their words, prove.
-func TestCatchUp(t *testing.T) {
-	a, b := cluster.KeyFingerprint(testKey('a')), cluster.KeyFingerprint(testKey('b'))
-	accepted, first := ring("ab"), ring("ba")
-	accepted.fresh, accepted.stage, first.fresh, first.stage = b, keyAccepted, b, keyFirst
-	heard := func(key string, ago time.Duration) map[string]cluster.KeySight {
-		return map[string]cluster.KeySight{"web2": {Fingerprint: key, At: noon.Add(-ago)}, "db1": {}}
-	}
-	tell := func(states ...*cluster.KeyState) map[string]*cluster.KeyState {
-		return map[string]*cluster.KeyState{"web2": states[0], "db1": states[1]}
-	}
-	over := &cluster.KeyState{First: b}
-	for _, tt := range []struct {
-		name   string
-		ring   keyring
-		sights map[string]cluster.KeySight
-		states map[string]*cluster.KeyState
-		want   string // the ring after it; empty: nothing
-	}{
-		{"nobody encrypts with it", accepted, heard(a, 0), tell(over, over), ""},
-		{"nobody is heard", accepted, heard("", 0), tell(over, over), ""},
-		{"somebody encrypts with it", accepted, heard(b, time.Second), tell(nil, nil), "ba/b2"},
-		{"somebody did, once", accepted, heard(b, keyRecent), tell(nil, nil), ""},
-		{"all have ended it", first, nil, tell(over, over), "b"},
-		{"one has told nothing", first, nil, tell(over, nil), ""},
-		{"one understands the old one", first, nil, tell(over, &cluster.KeyState{First: b, Others: []string{a}}), ""},
-		{"one is in the middle", first, nil, tell(over, &cluster.KeyState{First: b, Fresh: b, Stage: 2}), ""},
-		{"one has another", first, nil, tell(over, &cluster.KeyState{First: a}), ""},
-		{"no rotation", ring("a"), heard(b, 0), tell(over, over), ""},
-	} {
-		got := ""
-		if step, why := catchUp(tt.ring, tt.sights, tt.states, noon); step != nil {
-			next, err := step(tt.ring)
-			if err != nil || why == "" {
-				t.Errorf("%s: %v, %q", tt.name, err, why)
-			}
-			got = letters(next)
-		}
-		diff(t, tt.name, got, tt.want)
-	}
-}
-
 func TestChoose(t *testing.T) {
 	state := func(first, fresh string, stage int) cluster.KeyState {
 		return cluster.KeyState{First: first, Fresh: fresh, Stage: stage}

@@ -210,7 +210,7 @@ func (r *rotation) run(ctx context.Context, key []byte) control.KeyRotation {
 			}
 		}
 	}
-	// This node first: where it cannot write the key down nothing has changed anywhere.
+	// This node first: a key that only others had would be lost with them, and nobody could go on.
 	if _, err := r.api.keysStep(ctx, r.api.loop.node, keysRequest{Op: keysAccept, Fingerprint: fresh, Key: key}); err != nil {
 		return r.refuse(r.api.loop.node + ": " + err.Error())
 	}

@@ -16,8 +16,6 @@ import (
 	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/internal/metrics"
-	"github.com/hbagent/hbagent/internal/role"
-	"github.com/hbagent/hbagent/internal/role/mysql"
 	"github.com/hbagent/hbagent/pkg/checks"
 	"github.com/hbagent/hbagent/pkg/cluster"
 	"github.com/hbagent/hbagent/pkg/lease"
@@ -96,24 +94,6 @@ func checkSpecs(cfg *config.Config, node string) []checks.Spec {
 		})
 	}
 	return specs
-}
-
-// newRole makes the role of a group.
-func (a *agent) newRole(g config.Group, tell role.Tell) (Role, error) {
-	nodes := make(map[string]netip.Addr, len(g.Nodes))
-	for _, name := range g.Nodes {
-		n, _ := a.loop.cfg.Node(name)
-		nodes[name] = n.Address
-	}
-	r, err := mysql.New(mysql.Options{
-		Node: a.loop.node, Nodes: nodes, DSNFile: g.MySQL.DSNFile, ReplicationDSNFile: g.MySQL.ReplicationDSNFile,
-		MaxLag: g.MySQL.MaxLag, ApplyTimeout: g.MySQL.ApplyTimeout, DemoteTimeout: g.MySQL.DemoteTimeout, WaitForLast: g.MySQL.WaitForLast,
-		Tell: tell, Logger: a.log.With("group", g.Name),
-	})
-	if err != nil {
-		return nil, configError(fmt.Errorf("group %s: %w", g.Name, err))
-	}
-	return r, nil
 }
 
 // webHosts are the names by which a browser may ask for the status page.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"slices"
 	"strconv"
@@ -22,23 +23,26 @@ const (
 
 func (a *app) cleanup() *cobra.Command {
 	var force bool
+	var file string
 	cmd := &cobra.Command{
 		Use:   "cleanup",
 		Short: "Remove what a dead agent left on this machine",
 		Long: `Removes every address that the run directory records as added by an agent, and
-the nftables tables named hbagent, and nothing else. hbagent.service runs it
+the nftables tables named hbagent, and nothing else; a service that the config
+gives this machine a role for (MySQL) is made read-only. hbagent.service runs it
 after each stop; then it spares the groups that the agent may resume when it is
 started again within their lease, unless it has ended for a bad config.
 
 Exit codes: 0 nothing is left, 1 failed or an agent is running, 2 wrong usage.`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.runCleanup(force) },
+		RunE: func(*cobra.Command, []string) error { return a.runCleanup(file, force) },
 	}
+	cmd.Flags().StringVarP(&file, "config", "c", defaultConfig, "config file, to find the services with a role")
 	cmd.Flags().BoolVar(&force, "force", false, "remove them under a running agent, too")
 	return cmd
 }
 
-func (a *app) runCleanup(force bool) error {
+func (a *app) runCleanup(file string, force bool) error {
 	unlock, err := lockRunDir(a.runDir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -60,7 +64,8 @@ func (a *app) runCleanup(force bool) error {
 			spared = nil
 		}
 	}
-	removed, err := a.neighbors.cleanup(a.runDir, func(group string) bool { return slices.Contains(spared, group) })
+	spare := func(group string) bool { return slices.Contains(spared, group) }
+	removed, err := a.neighbors.cleanup(a.runDir, spare)
 	for _, r := range removed {
 		fmt.Fprintf(a.stdout, "removed %s\n", r)
 	}
@@ -70,9 +75,18 @@ func (a *app) runCleanup(force bool) error {
 	if err != nil {
 		return fmt.Errorf("clean up: %w", err)
 	}
-	if len(removed) == 0 && len(spared) == 0 {
-		_, err = fmt.Fprintln(a.stdout, "nothing to remove")
+	// The addresses first: a server that does not answer takes a while.
+	services, err := a.neighbors.deactivate(agent.Options{ConfigFile: file, Logger: slog.New(slog.DiscardHandler)}, spare)
+	for _, group := range services {
+		fmt.Fprintf(a.stdout, "read-only: the service of %s\n", group)
 	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // without a config there is no service to know of
+		return fmt.Errorf("clean up: %w", err)
+	}
+	if len(removed)+len(spared)+len(services) > 0 {
+		return nil
+	}
+	_, err = fmt.Fprintln(a.stdout, "nothing to remove")
 	return err
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/hbagent/hbagent/internal/agent"
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/internal/control/controltest"
 )
@@ -37,6 +39,7 @@ func testApp(t *testing.T) (*app, func(args ...string) result) {
 		screen: screen{width: defaultWidth},
 		tick:   func(time.Duration) <-chan time.Time { return nil },
 	}
+	a.neighbors.deactivate = func(agent.Options, func(string) bool) ([]string, error) { return nil, fs.ErrNotExist }
 	return a, func(args ...string) result {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()

@@ -164,6 +164,27 @@ func TestCleanup(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 	})
+	t.Run("services become read-only, but for what may be resumed", func(t *testing.T) {
+		app, run := testApp(t)
+		app.getenv = func(name string) string { return afterStop[name] }
+		app.neighbors.resumableGroups = func(string) ([]string, error) { return []string{"web"}, nil }
+		app.neighbors.cleanup = func(string, func(string) bool) ([]vip.Removed, error) { return nil, nil }
+		failure := error(nil)
+		app.neighbors.deactivate = func(o agent.Options, spare func(string) bool) ([]string, error) {
+			if o.ConfigFile != "/c" || !spare("web") || spare("db") {
+				t.Errorf("config %s, spared: web %v, db %v", o.ConfigFile, spare("web"), spare("db"))
+			}
+			return []string{"db"}, failure
+		}
+		got := run("cleanup", "-c", "/c", "--run-dir", t.TempDir())
+		if got.code != exitOK || got.stdout != "read-only: the service of db\n" {
+			t.Errorf("got %+v", got)
+		}
+		failure = errors.New("no answer")
+		if got := run("cleanup", "-c", "/c", "--run-dir", t.TempDir()); got.code != exitFailed || !strings.Contains(got.stderr, "no answer") {
+			t.Errorf("got %+v", got)
+		}
+	})
 	t.Run("leaves a running agent alone", func(t *testing.T) {
 		dir := t.TempDir()
 		lock, err := os.Create(filepath.Join(dir, "lock"))

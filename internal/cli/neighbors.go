@@ -18,6 +18,7 @@ type neighbors struct {
 	runDemo         func(context.Context, lab.DemoOptions) error
 	resumableGroups func(runDir string) ([]string, error)
 	cleanup         func(runDir string, spare func(group string) bool) ([]vip.Removed, error)
+	deactivate      func(o agent.Options, spare func(group string) bool) (groups []string, err error)
 	init            initNeighbors
 }
 
@@ -27,6 +28,7 @@ func realNeighbors() neighbors {
 		runDemo:         lab.RunDemo,
 		resumableGroups: agent.ResumableGroups,
 		cleanup:         vip.Cleanup,
+		deactivate:      agent.DeactivateServices,
 		init: initNeighbors{
 			look:  detect.Look,
 			stall: detect.Stall,

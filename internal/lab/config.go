@@ -78,6 +78,19 @@ type GroupConfig struct {
 	OnActive  []string `toml:"on_active,omitempty"`
 	OnStandby []string `toml:"on_standby,omitempty"`
 	OnFault   []string `toml:"on_fault,omitempty"`
+	Role      string   `toml:"role,omitempty"`
+
+	MySQL *MySQLConfig `toml:"mysql,omitempty"` // at its end: a table in the table
+}
+
+// MySQLConfig is the table [group.mysql].
+type MySQLConfig struct {
+	DSNFile            string `toml:"dsn_file"`
+	ReplicationDSNFile string `toml:"replication_dsn_file"`
+	MaxLag             string `toml:"max_lag,omitempty"`
+	ApplyTimeout       string `toml:"apply_timeout,omitempty"`
+	DemoteTimeout      string `toml:"demote_timeout,omitempty"`
+	WaitForLast        string `toml:"wait_for_last,omitempty"`
 }
 
 // Config returns a config with this world's machines as nodes, all of them voters, a lease of ttl 1s, and

@@ -64,6 +64,7 @@ func (n *Node) MariaDB(ctx context.Context, o MariaDBOptions) (*MariaDB, error) 
 	}
 	const user, password = "hbagent", "lab"
 	sql := append([]string{
+		"SET sql_log_bin = 0", // a server that replicates must not have transactions of its own
 		fmt.Sprintf("CREATE USER IF NOT EXISTS '%s'@'127.0.0.1' IDENTIFIED BY '%s'", user, password),
 		fmt.Sprintf("GRANT PROCESS, REPLICATION CLIENT, SLAVE MONITOR ON *.* TO '%s'@'127.0.0.1'", user),
 	}, o.SQL...)
