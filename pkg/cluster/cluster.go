@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/memberlist"
+	"golang.org/x/sync/singleflight"
 )
 
 // Cluster is this node's end of the common wire. Its methods are safe for
@@ -27,6 +29,10 @@ type Cluster struct {
 
 	keyMu   sync.Mutex
 	keyring *memberlist.Keyring // nil: no encryption
+
+	seal    atomic.Pointer[sealer] // of probes; replaced with the keys
+	probing *probing
+	backs   singleflight.Group // streams that peers have asked for
 
 	// Fixed at Start.
 	peers     map[string]*peer          // without ourselves
@@ -99,9 +105,23 @@ func newCluster(o Options) (*Cluster, error) {
 	if c.keyring, err = newKeyring(o.Keys); err != nil {
 		return nil, err
 	}
+	seal, err := newSealer(o.Cluster, o.Keys)
+	if err != nil {
+		return nil, err
+	}
+	c.seal.Store(seal)
 	if c.net, err = newTransport(c.addresses[o.Node], byAddr, o.Logger); err != nil {
 		return nil, err
 	}
+	c.probing = newProbing(o.Node, c.seal.Load)
+	c.probing.send = func(b []byte, to netip.AddrPort) error {
+		_, err := c.net.udp.WriteToUDPAddrPort(b, to)
+		return err
+	}
+	c.probing.dial = func(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+		return dialFrom(ctx, c.net.self.Addr(), to)
+	}
+	c.net.probe, c.net.probeStream = c.takeProbe, c.serveProbe
 	c.net.heard = heard
 	c.net.sniff = c.sniff
 	c.net.stranger = c.reportStranger

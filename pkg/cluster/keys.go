@@ -50,8 +50,13 @@ func (c *Cluster) UpdateKeys(keys [][]byte) error {
 	if err := checkKeys(keys, false); err != nil {
 		return fmt.Errorf("cluster: update keys: %w", err)
 	}
+	seal, err := newSealer(c.opts.Cluster, keys)
+	if err != nil {
+		return fmt.Errorf("cluster: update keys: %w", err)
+	}
 	c.keyMu.Lock()
 	defer c.keyMu.Unlock()
+	c.seal.Store(seal)
 
 	first := bytes.Clone(keys[0])
 	if err := c.keyring.AddKey(first); err != nil {

@@ -44,6 +44,7 @@ type peer struct {
 	sniffed      time.Time                // the read loop's
 	unreadable   atomic.Uint64
 	unreadableAt atomic.Int64 // Unix time in nanoseconds
+	answering    answering    // of the goroutine that reads packets
 
 	// Guarded by Cluster.mu.
 	alive        bool

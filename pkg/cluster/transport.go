@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -20,6 +21,7 @@ const maxDatagram = 65535
 // Limits of the transport. Chosen by us.
 const (
 	maxInboundStreams = 64                    // memberlist starts a goroutine for each; a 4-node cluster has one or two at a time
+	firstByte         = 5 * time.Second       // for the first byte of a stream, which comes with it
 	acceptPause       = 50 * time.Millisecond // after an accept or read error (out of descriptors), so as not to spin
 )
 
@@ -46,6 +48,9 @@ type transport struct {
 	sniff    func(p *peer, packet []byte, at time.Time) // a packet of a peer, before anybody else has it
 	stranger func(from netip.AddrPort, cluster string)  // one of an unknown address was dropped
 	overload func(from netip.AddrPort, limit int)       // a stream was refused
+	probe    func(p *peer, from netip.AddrPort, b []byte, at time.Time)
+	// probeStream is called in a goroutine of its own for a stream that begins as a probe, and closes it.
+	probeStream func(*peer, net.Conn)
 
 	packets chan *memberlist.Packet // unbuffered: memberlist has its own queue
 	streams chan net.Conn           // unbuffered
@@ -154,7 +159,13 @@ func (t *transport) DialAddressTimeout(a memberlist.Address, timeout time.Durati
 func (t *transport) Shutdown() error {
 	t.stop()
 	err := errors.Join(ignoreClosed(t.udp.Close()), ignoreClosed(t.tcp.Close()))
+	t.closeStreams() // wakes those who read their first byte
 	t.wg.Wait()
+	t.closeStreams()
+	return err
+}
+
+func (t *transport) closeStreams() {
 	t.mu.Lock()
 	open := t.open
 	t.open = map[*inboundStream]struct{}{}
@@ -162,7 +173,6 @@ func (t *transport) Shutdown() error {
 	for s := range open {
 		_ = s.Conn.Close()
 	}
-	return err
 }
 
 func ignoreClosed(err error) error {
@@ -209,6 +219,10 @@ func (t *transport) readPackets() {
 		}
 		t.stats.packetsIn.Add(1)
 		t.stats.bytesIn.Add(uint64(n))
+		if isProbe(buf[:n]) {
+			t.probe(p, from, buf[:n], at)
+			continue
+		}
 		t.heard(p)
 		t.sniff(p, buf[:n], at)
 		// memberlist keeps the slice, and parts of it, for as long as it likes.
@@ -247,13 +261,34 @@ func (t *transport) acceptStreams() {
 			continue
 		}
 		t.stats.streamsIn.Add(1)
-		t.heard(p)
-		select {
-		case t.streams <- s:
-		case <-t.ctx.Done():
-			_ = s.Close()
-			return
-		}
+		t.wg.Go(func() { t.sortStream(p, s) })
+	}
+}
+
+// sortStream looks at the first byte of a stream, and gives it to memberlist unless it is a probe. memberlist
+// bounds its own reading; this is bounded by firstByte, and by maxInboundStreams.
+func (t *transport) sortStream(p *peer, s *inboundStream) {
+	err := s.SetReadDeadline(time.Now().Add(firstByte))
+	if err == nil {
+		_, err = io.ReadFull(s.Conn, s.first[:])
+	}
+	if err == nil {
+		err = s.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
+		_ = s.Close()
+		return
+	}
+	s.unread = s.first[:]
+	if s.first[0] == probeMagic[0] {
+		t.probeStream(p, s)
+		return
+	}
+	t.heard(p)
+	select {
+	case t.streams <- s:
+	case <-t.ctx.Done():
+		_ = s.Close()
 	}
 }
 
@@ -274,7 +309,7 @@ func (t *transport) pauseAfter(err error) bool {
 func (t *transport) admitStream(conn net.Conn) (*inboundStream, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.open) >= maxInboundStreams {
+	if len(t.open) >= maxInboundStreams || t.ctx.Err() != nil {
 		return nil, false
 	}
 	s := &inboundStream{Conn: conn, t: t}
@@ -285,7 +320,18 @@ func (t *transport) admitStream(conn net.Conn) (*inboundStream, bool) {
 // inboundStream counts against maxInboundStreams until it is closed.
 type inboundStream struct {
 	net.Conn
-	t *transport
+	t      *transport
+	first  [1]byte
+	unread []byte // of first
+}
+
+func (s *inboundStream) Read(b []byte) (int, error) {
+	if len(s.unread) > 0 && len(b) > 0 {
+		n := copy(b, s.unread)
+		s.unread = s.unread[n:]
+		return n, nil
+	}
+	return s.Conn.Read(b)
 }
 
 func (s *inboundStream) Close() error {
