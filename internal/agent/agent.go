@@ -156,14 +156,14 @@ func start(o Options) (_ *agent, err error) {
 func (a *agent) connect(cfg *config.Config, record *lease.Record) (err error) {
 	node := a.loop.node
 	api := newAPI(a.loop, a.log)
-	api.reload = a.reload
+	api.reload, api.opts = a.reload, a.opts
 	var io context.Context
 	io, a.stopIO = context.WithCancel(context.Background())
 	a.peers = &peers{api: api, ctx: io}
 	if a.net, err = cluster.Start(clusterOptions(cfg, a)); err != nil {
 		return err
 	}
-	a.loop.net = a.net
+	a.loop.net, api.peerProber = a.net, a.net
 	a.loop.keys.net, a.loop.keys.changed = a.net, func() {
 		go a.loop.post(io, func() { a.loop.dirty = true })
 	}

@@ -18,6 +18,7 @@ import (
 type api struct {
 	loop   *loop
 	runner *checks.Runner
+	opts   Options
 	log    *slog.Logger
 	reload func(ctx context.Context, force bool) (control.ReloadResult, error)
 
@@ -25,10 +26,13 @@ type api struct {
 	rotating     sync.Mutex    // one at a time
 	historyWaits chan struct{} // one for each call that waits for an event
 	followers    atomic.Int64  // readers that follow other nodes' events
+
+	peerProber peerProber
+	probing    chan struct{} // one at a time
 }
 
 func newAPI(l *loop, log *slog.Logger) *api {
-	return &api{loop: l, log: log, historyWaits: make(chan struct{}, historyWaits)}
+	return &api{loop: l, log: log, historyWaits: make(chan struct{}, historyWaits), probing: make(chan struct{}, 1)}
 }
 
 var _ control.Agent = (*api)(nil)

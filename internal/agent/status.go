@@ -21,9 +21,11 @@ func (l *loop) status() control.Status {
 	for _, name := range l.order {
 		s.Groups = append(s.Groups, l.groupStatus(name))
 	}
-	rtt := l.net.RTT()
+	rtt, sights := l.net.RTT(), l.net.KeySights()
 	for _, n := range l.cfg.Nodes {
-		s.Nodes = append(s.Nodes, l.nodeStatus(n, rtt[n.Name]))
+		node := l.nodeStatus(n, rtt[n.Name])
+		node.Unreadable, node.UnreadableAt = sights[n.Name].Unreadable, sights[n.Name].UnreadableAt
+		s.Nodes = append(s.Nodes, node)
 	}
 	return s
 }

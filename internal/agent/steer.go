@@ -83,6 +83,7 @@ func (m *mover) prepareDrain(ctx context.Context) (why string) {
 // strictInstead decides what becomes of a move that cannot drain: a person is
 // asked, a move that has to be is made all the same.
 func (m *mover) strictInstead(why string) (refusal string) {
+	m.loop.history.add(control.Event{Group: m.req.Group, Kind: kindProblem, From: m.result.To, Reason: "cannot-drain", Detail: why})
 	if m.byPerson && !m.req.Force {
 		return why + "; --strict moves it and resets the open connections"
 	}

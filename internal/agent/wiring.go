@@ -43,18 +43,23 @@ func groupNames(cfg *config.Config) []string {
 }
 
 func clusterOptions(cfg *config.Config, a *agent) cluster.Options {
-	o := cluster.Options{
-		Cluster: cfg.Cluster.Name, Node: a.loop.node, RunID: a.loop.runID(), Version: a.opts.Version,
-		Port: cfg.Cluster.Port, Keys: a.loop.keys.now().ring.keys, Insecure: cfg.Cluster.Insecure, TTL: cfg.Lease.TTL,
-		Handler: a.peers, Logger: a.log,
-	}
-	for _, n := range cfg.Nodes {
-		o.Peers = append(o.Peers, cluster.Peer{Name: n.Name, Address: n.Address})
-	}
+	o := membership(cfg, a.loop.node, a.loop.keys.now().ring.keys)
+	o.RunID, o.Version, o.Handler, o.Logger = a.loop.runID(), a.opts.Version, a.peers, a.log
 	for _, g := range cfg.Groups {
 		for _, p := range g.Addresses {
 			o.Forbidden = append(o.Forbidden, p.Addr())
 		}
+	}
+	return o
+}
+
+// membership is who the nodes are, and how they speak with each other.
+func membership(cfg *config.Config, node string, keys [][]byte) cluster.Options {
+	o := cluster.Options{
+		Cluster: cfg.Cluster.Name, Node: node, Port: cfg.Cluster.Port, Keys: keys, Insecure: cfg.Cluster.Insecure, TTL: cfg.Lease.TTL,
+	}
+	for _, n := range cfg.Nodes {
+		o.Peers = append(o.Peers, cluster.Peer{Name: n.Name, Address: n.Address})
 	}
 	return o
 }

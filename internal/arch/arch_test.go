@@ -39,13 +39,14 @@ var may = []struct {
 	imports []string
 }{
 	{"cmd/...", []string{"internal/cli", "internal/lab"}},
-	{"internal/cli", []string{"internal/agent", "internal/control", "internal/config", "internal/lab", "pkg/...",
+	{"internal/cli", []string{"internal/agent", "internal/control", "internal/config", "internal/doctor", "internal/lab", "pkg/...",
 		"internal/detect", "internal/setup", "internal/draft", "internal/keepalived", "internal/words"}},
 	{"internal/agent", []string{"internal/control", "internal/config", "internal/metrics", "internal/role", "internal/role/...", "internal/web", "pkg/..."}},
 	{"internal/metrics", []string{"internal/control", "pkg/..."}},
 	{"internal/role/...", []string{"internal/role"}}, // a role knows nothing of the agent
 	{"internal/web", []string{"internal/control", "internal/words"}},
 	{"internal/words", nil},
+	{"internal/doctor", []string{"internal/agent", "internal/control", "internal/config", "internal/detect", "pkg/cluster", "pkg/vip"}},
 	{"internal/sim", []string{"internal/agent", "internal/config", "pkg/checks", "pkg/lease"}},
 	{"internal/lab", []string{"internal/control"}},
 	// Helpers for tests, below the package that they help with.
@@ -180,6 +181,9 @@ func TestRules(t *testing.T) {
 		{"internal/web", "internal/agent", false},
 		{"internal/control/controltest", "internal/control", true},
 		{"internal/lab", "internal/agent", false},
+		{"internal/doctor", "internal/agent", true},
+		{"internal/doctor", "internal/cli", false},
+		{"internal/agent", "internal/doctor", false},
 		{"internal/new", "pkg/lease", false},
 		{"internal/agent", "internal/role/mysql", true},
 		{"internal/role/mysql", "internal/role", true},

@@ -2,8 +2,8 @@
 // is its result; everything else goes to stderr. Text is for people, `--json` is for programs and
 // documented in docs/cli-json.md.
 //
-// Exit codes are 0 (done), 1 (failed) and 2 (wrong usage), except for `status`, whose 0 to 3 are those of
-// the Monitoring Plugins, so that it can be used as one.
+// Exit codes are 0 (done), 1 (failed) and 2 (wrong usage), except for `status` and `doctor`, whose 0 to 3 are
+// those of the Monitoring Plugins, so that they can be used as one.
 package cli
 
 import (
@@ -127,11 +127,12 @@ func (a *app) root() *cobra.Command {
   hbagent events            what happened, and why
   hbagent plan              what would happen, without doing it
   hbagent switchover GROUP  move a group now
+  hbagent doctor            what is wrong here, and what to do
   hbagent demo              see it work, on this machine, harming nothing
 
 Every command finds the agent by --run-dir or $` + envRunDir + `.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage; "status" has its own, see there.`,
+Exit codes: 0 done, 1 failed, 2 wrong usage; "status" and "doctor" have their own.`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		PersistentPreRun:  func(*cobra.Command, []string) { a.running = true },
@@ -148,7 +149,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage; "status" has its own, see there.`,
 		&cobra.Group{ID: groupLook, Title: "Look:"},
 		&cobra.Group{ID: groupAct, Title: "Act:"},
 		&cobra.Group{ID: groupSetUp, Title: "Set up:"})
-	addAll(root, groupLook, a.status(), a.plan(), a.events(), a.check())
+	addAll(root, groupLook, a.status(), a.plan(), a.events(), a.check(), a.doctor())
 	addAll(root, groupAct, a.switchover(), a.maintenance(), a.key(), a.reload(), a.cleanup())
 	addAll(root, groupSetUp, a.init(), a.agent(), a.config(), a.keygen(), a.demo())
 	addAll(root, "", a.version(), a.completion(), a.man())

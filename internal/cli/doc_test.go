@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/internal/doctor"
 	"github.com/hbagent/hbagent/internal/lab"
 )
 
@@ -34,6 +35,7 @@ func TestJSONIsDocumented(t *testing.T) {
 		"`hbagent key rotate --json`":         control.KeyRotation{},
 		"`hbagent version --json`":            versionInfo{},
 		"`hbagent demo --json`":               lab.DemoReport{},
+		"`hbagent doctor --json`":             doctor.Report{},
 		"The socket":                          struct{ control.Error }{},
 	} {
 		body, ok := sections[title]

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hbagent/hbagent/internal/agent"
 	"github.com/hbagent/hbagent/internal/detect"
+	"github.com/hbagent/hbagent/internal/doctor"
 	"github.com/hbagent/hbagent/internal/lab"
 	"github.com/hbagent/hbagent/pkg/vip"
 )
@@ -15,6 +16,7 @@ import (
 // own functions here.
 type neighbors struct {
 	runAgent        func(context.Context, agent.Options) error
+	doctor          func(context.Context, doctor.Options) (doctor.Report, error)
 	runDemo         func(context.Context, lab.DemoOptions) error
 	resumableGroups func(runDir string) ([]string, error)
 	cleanup         func(runDir string, spare func(group string) bool) ([]vip.Removed, error)
@@ -25,6 +27,7 @@ type neighbors struct {
 func realNeighbors() neighbors {
 	return neighbors{
 		runAgent:        agent.Run,
+		doctor:          doctor.Run,
 		runDemo:         lab.RunDemo,
 		resumableGroups: agent.ResumableGroups,
 		cleanup:         vip.Cleanup,

@@ -15,6 +15,7 @@ import (
 	"github.com/invopop/jsonschema"
 
 	"github.com/hbagent/hbagent/internal/control"
+	"github.com/hbagent/hbagent/internal/doctor"
 	"github.com/hbagent/hbagent/internal/lab"
 )
 
@@ -35,6 +36,7 @@ var schemas = map[string]any{
 	"key-rotate":  control.KeyRotation{},
 	"version":     versionInfo{},
 	"demo":        lab.DemoReport{},
+	"doctor":      doctor.Report{},
 }
 
 // examples are the values of what is a string with a meaning. They are no enum: a later version may know more.
@@ -45,6 +47,7 @@ var examples = map[reflect.Type][]any{
 	reflect.TypeFor[control.StepState]():   {control.StepRunning, control.StepOK, control.StepFailed},
 	reflect.TypeFor[control.Outcome]():     {control.OutcomeMoved, control.OutcomeRefused, control.OutcomeRolledBack, control.OutcomeFailed},
 	reflect.TypeFor[control.KeyOutcome]():  {control.KeyRotated, control.KeyRefused, control.KeyWaiting, control.KeyAborted},
+	reflect.TypeFor[doctor.Level]():        {doctor.Problem, doctor.Warning, doctor.Skipped, doctor.Ignored, doctor.OK},
 	reflect.TypeFor[control.PlanOutcome](): {control.PlanStays, control.PlanMoves, control.PlanNobody},
 }
 
@@ -94,7 +97,7 @@ func schemaOf(t *testing.T, name string, v any) []byte {
 			return nil
 		},
 	}
-	for _, dir := range []string{"./internal/control", "./internal/lab", "./internal/cli"} {
+	for _, dir := range []string{"./internal/control", "./internal/doctor", "./internal/lab", "./internal/cli"} {
 		if err := r.AddGoComments("github.com/hbagent/hbagent", dir, jsonschema.WithFullComment()); err != nil {
 			t.Fatal(err)
 		}

@@ -21,6 +21,12 @@ type Agent interface {
 	// one that does not answer in time is named in Sources, and no error.
 	Events(ctx context.Context, q EventQuery) (History, error)
 
+	// Process says as whom the agent runs, and which files it uses.
+	Process(ctx context.Context) (AgentProcess, error)
+
+	// Probe tries the gossip port towards every other node, and changes nothing.
+	Probe(ctx context.Context, req ProbeRequest) (ProbeResult, error)
+
 	// Follow returns the history and, on the channel, each event that happens from then on, without a gap and
 	// none of them twice. The channel is closed when ctx ends, and also when the reader has fallen behind its
 	// buffer: the agent never waits for a reader.
@@ -66,6 +72,8 @@ const (
 	pathStatus      = "/v1/status"      // GET, Status
 	pathPlan        = "/v1/plan"        // POST PlanRequest, Plan; changes nothing, so everybody may
 	pathEvents      = "/v1/events"      // GET ?since=RFC3339&max=N&follow=true&scope=cluster&node=NAME, stream of message
+	pathAgent       = "/v1/agent"       // GET, AgentProcess
+	pathProbe       = "/v1/probe"       // POST ProbeRequest, ProbeResult; changes nothing, so everybody may
 	pathSwitchover  = "/v1/switchover"  // POST SwitchoverRequest, stream of message
 	pathMaintenance = "/v1/maintenance" // POST MaintenanceRequest, MaintenanceResult
 	pathKeys        = "/v1/keys"        // GET, KeyStatus

@@ -60,6 +60,20 @@ func (c *Client) Plan(ctx context.Context, req PlanRequest) (Plan, error) {
 	return p, err
 }
 
+// Process returns as whom the agent runs.
+func (c *Client) Process(ctx context.Context) (AgentProcess, error) {
+	var p AgentProcess
+	err := c.call(ctx, readLimit, http.MethodGet, pathAgent, nil, &p)
+	return p, err
+}
+
+// Probe lets the agent try the gossip port towards every other node.
+func (c *Client) Probe(ctx context.Context, req ProbeRequest) (ProbeResult, error) {
+	var r ProbeResult
+	err := c.call(ctx, probeLimit, http.MethodPost, pathProbe, req, &r)
+	return r, err
+}
+
 // RunChecks runs the node's checks once, or the one named.
 func (c *Client) RunChecks(ctx context.Context, name string) ([]CheckRun, error) {
 	var runs []CheckRun

@@ -24,6 +24,7 @@ const (
 	maxRequestBody  = 64 << 10 // the largest request is a few names
 
 	readLimit       = 5 * time.Second  // status and history come from memory
+	probeLimit      = 15 * time.Second // pkg/cluster ends it after ten
 	checksLimit     = 2 * time.Minute  // the sum of what checks may be given as timeout, within reason
 	reloadLimit     = 30 * time.Second // reading a file, adding and removing addresses
 	switchoverLimit = 15 * time.Minute // above any drain that makes sense; the agent bounds it by the config
@@ -115,6 +116,8 @@ func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+pathStatus, call(s, readLimit, s.status))
 	mux.Handle("POST "+pathPlan, call(s, readLimit, s.plan)) // POST for its body; it only reads
+	mux.Handle("GET "+pathAgent, call(s, readLimit, s.process))
+	mux.Handle("POST "+pathProbe, call(s, probeLimit, s.probe))
 	mux.HandleFunc("GET "+pathEvents, s.events)
 	mux.Handle("GET "+pathKeys, call(s, readLimit, s.keyStatus))
 	mux.Handle("POST "+pathKeysRotate, s.command(http.HandlerFunc(s.keysRotate)))
@@ -174,6 +177,16 @@ func (s *Server) plan(ctx context.Context, req PlanRequest) (Plan, error) {
 
 func (s *Server) keyStatus(ctx context.Context, _ struct{}) (KeyStatus, error) {
 	v, err := s.agent.KeyStatus(ctx)
+	return v.filled(), err
+}
+
+func (s *Server) process(ctx context.Context, _ struct{}) (AgentProcess, error) {
+	v, err := s.agent.Process(ctx)
+	return v.filled(), err
+}
+
+func (s *Server) probe(ctx context.Context, req ProbeRequest) (ProbeResult, error) {
+	v, err := s.agent.Probe(ctx, req)
 	return v.filled(), err
 }
 

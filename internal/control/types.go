@@ -87,19 +87,23 @@ type Lease struct {
 
 // Node is one configured machine.
 type Node struct {
-	Name        string               `json:"name"`
-	Address     string               `json:"address"`
-	Self        bool                 `json:"self"` // the answering node
-	Voter       bool                 `json:"voter"`
-	Alive       bool                 `json:"alive"`
-	Since       time.Time            `json:"since,omitzero"` // alive or not since then; absent: never heard
-	Version     string               `json:"version"`
-	ConfigHash  string               `json:"config_hash"`
-	RTTMs       float64              `json:"rtt_ms"`         // 0: not measured
-	Maintenance string               `json:"maintenance"`    // the reason given; empty: not in maintenance
-	Keys        *NodeKeys            `json:"keys,omitempty"` // absent: no encryption, or the node has not told them
-	Checks      []Check              `json:"checks"`
-	Groups      map[string]NodeGroup `json:"groups"` // the groups this node may own
+	Name       string    `json:"name"`
+	Address    string    `json:"address"`
+	Self       bool      `json:"self"` // the answering node
+	Voter      bool      `json:"voter"`
+	Alive      bool      `json:"alive"`
+	Since      time.Time `json:"since,omitzero"` // alive or not since then; absent: never heard
+	Version    string    `json:"version"`
+	ConfigHash string    `json:"config_hash"`
+	RTTMs      float64   `json:"rtt_ms"` // 0: not measured
+	// Unreadable is how many packets from there no key of the answering node has opened since its agent started, and
+	// UnreadableAt when the last one came.
+	Unreadable   uint64               `json:"unreadable,omitempty"`
+	UnreadableAt time.Time            `json:"unreadable_at,omitzero"`
+	Maintenance  string               `json:"maintenance"`    // the reason given; empty: not in maintenance
+	Keys         *NodeKeys            `json:"keys,omitempty"` // absent: no encryption, or the node has not told them
+	Checks       []Check              `json:"checks"`
+	Groups       map[string]NodeGroup `json:"groups"` // the groups this node may own
 }
 
 // Check is the judgement over one check on one node.

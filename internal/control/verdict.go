@@ -95,6 +95,10 @@ func (s Status) nodesOff() []Problem {
 		p := Problem{Severity: SeverityDegraded, Since: n.Since}
 		look := fmt.Sprintf("on %s (%s): systemctl status hbagent", n.Name, n.Address)
 		switch {
+		case s.OtherKey(n):
+			p.Text = n.Name + " has another gossip key"
+			p.Detail = "what it sends cannot be decrypted here"
+			p.Hint = fmt.Sprintf("copy the key file from a node that works to %s (%s), then there: hbagent reload", n.Name, n.Address)
 		case !n.Alive && n.Since.IsZero():
 			p.Text, p.Hint = n.Name+" has not been heard yet", look
 		case !n.Alive:
@@ -107,6 +111,15 @@ func (s Status) nodesOff() []Problem {
 		ps = append(ps, p)
 	}
 	return ps
+}
+
+// otherKeyFor is how long after a packet that could not be decrypted a node that is not heard counts as having
+// another key. Chosen by us: it tries again every 5 s.
+const otherKeyFor = 30 * time.Second
+
+// OtherKey reports whether a node is not heard because it has another gossip key.
+func (s Status) OtherKey(n Node) bool {
+	return !n.Alive && !n.UnreadableAt.IsZero() && s.At.Sub(n.UnreadableAt) < otherKeyFor
 }
 
 // quorumLack stays silent about a missing voter that is listed as down already, unless so many are

@@ -1,7 +1,9 @@
 package control_test
 
 import (
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -66,5 +68,25 @@ func TestProblems(t *testing.T) {
 				t.Errorf("severity %v, want %v", got, tt.severity)
 			}
 		})
+	}
+}
+
+// A node that is silent, and whose packets cannot be decrypted, has another key; one that was mended, or is simply
+// down since, has not.
+func TestOtherKey(t *testing.T) {
+	s := controltest.OtherKey()
+	if ps := s.Problems(); len(ps) == 0 || !strings.Contains(ps[0].String(), "has another gossip key") {
+		t.Errorf("got %v", ps)
+	}
+	s.At = s.At.Add(time.Minute)
+	for _, p := range s.Problems() {
+		if strings.Contains(p.Text, "key") {
+			t.Errorf("a minute later: %v", p)
+		}
+	}
+	alive := controltest.AllWell()
+	alive.Nodes[1].Unreadable, alive.Nodes[1].UnreadableAt = 3, alive.At
+	if alive.Severity() != control.SeverityOK {
+		t.Errorf("a node that is heard: %v", alive.Problems())
 	}
 }

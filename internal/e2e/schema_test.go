@@ -48,6 +48,7 @@ func TestSchemas(t *testing.T) {
 	all()
 	look("version", "web1", "version")
 	look("reload", "web1", "reload")
+	look("doctor", "web1", "doctor", "--measure", "200ms")
 	look("key-status", "web1", "key", "status")
 	look("key-rotate", "web1", "key", "rotate")
 	look("key-rotate", "web1", "key", "rotate", "--abort") // refused

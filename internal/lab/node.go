@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
@@ -278,4 +279,17 @@ func newBootID() string {
 	rand.Read(b[:]) // never fails (crypto/rand)
 	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
 	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// Sysctl sets /proc/sys/net/KEY on the machine, and returns what it was.
+func (n *Node) Sysctl(key, value string) (was string, err error) {
+	err = n.Do(func() error {
+		b, err := os.ReadFile("/proc/sys/net/" + key)
+		if err != nil {
+			return err
+		}
+		was = strings.TrimSpace(string(b))
+		return os.WriteFile("/proc/sys/net/"+key, []byte(value), 0)
+	})
+	return was, err
 }

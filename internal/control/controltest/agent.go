@@ -20,6 +20,8 @@ type Agent struct {
 	OnFollow      func(context.Context) (<-chan control.Event, error) // what comes after OnEvents
 	OnSwitchover  func(context.Context, control.SwitchoverRequest, func(control.SwitchoverStep)) (control.SwitchoverResult, error)
 	OnMaintenance func(context.Context, control.MaintenanceRequest) (control.MaintenanceResult, error)
+	OnProcess     func(context.Context) (control.AgentProcess, error)
+	OnProbe       func(context.Context, control.ProbeRequest) (control.ProbeResult, error)
 	OnRunChecks   func(context.Context, string) ([]control.CheckRun, error)
 	OnKeyStatus   func(context.Context) (control.KeyStatus, error)
 	OnKeyRotate   func(context.Context, control.KeyRotateRequest, func(control.SwitchoverStep)) (control.KeyRotation, error)
@@ -100,6 +102,22 @@ func (a Agent) KeyRotate(ctx context.Context, req control.KeyRotateRequest, prog
 		return control.KeyRotation{}, nil
 	}
 	return a.OnKeyRotate(ctx, req, progress)
+}
+
+// Process implements control.Agent.
+func (a Agent) Process(ctx context.Context) (control.AgentProcess, error) {
+	if a.OnProcess == nil {
+		return control.AgentProcess{}, nil
+	}
+	return a.OnProcess(ctx)
+}
+
+// Probe implements control.Agent.
+func (a Agent) Probe(ctx context.Context, req control.ProbeRequest) (control.ProbeResult, error) {
+	if a.OnProbe == nil {
+		return control.ProbeResult{}, nil
+	}
+	return a.OnProbe(ctx, req)
 }
 
 // RunChecks implements control.Agent.

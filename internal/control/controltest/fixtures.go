@@ -13,6 +13,7 @@ var Now = time.Date(2026, 3, 14, 3, 4, 5, 0, time.UTC)
 var Cases = map[string]func() control.Status{
 	"all-well":       AllWell,
 	"node-down":      NodeDown,
+	"other-key":      OtherKey,
 	"check-failing":  CheckFailing,
 	"no-owner":       NoOwner,
 	"minority":       Minority,
@@ -20,6 +21,17 @@ var Cases = map[string]func() control.Status{
 	"maintenance":    Maintenance,
 	"starting":       Starting,
 	"draining":       Draining,
+}
+
+// OtherKey: web2 has another gossip key, and goes on trying.
+func OtherKey() control.Status {
+	s := NodeDown()
+	for i := range s.Nodes {
+		if n := &s.Nodes[i]; !n.Alive {
+			n.Unreadable, n.UnreadableAt = 217, Now.Add(-2*time.Second)
+		}
+	}
+	return s
 }
 
 // AllWell is a healthy cluster: two web servers, a database server that only votes on `web`.
