@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -47,12 +48,16 @@ func mustRead(name string) []byte {
 	return b
 }
 
-var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"since":  since,
-	"stamp":  func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") },
-	"offset": func(t time.Time) int { _, s := t.Zone(); return s },
-	"rows":   func(at time.Time, rows []checkView) checkRows { return checkRows{at, rows} },
-}).ParseFS(files, "page/page.html"))
+// templates, and static below, are made when somebody first looks: every command of the program begins with this
+// package, and they take as long as all the rest of its start.
+var templates = sync.OnceValue(func() *template.Template {
+	return template.Must(template.New("").Funcs(template.FuncMap{
+		"since":  since,
+		"stamp":  func(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z07:00") },
+		"offset": func(t time.Time) int { _, s := t.Zone(); return s },
+		"rows":   func(at time.Time, rows []checkView) checkRows { return checkRows{at, rows} },
+	}).ParseFS(files, "page/page.html"))
+})
 
 type checkRows struct {
 	At   time.Time
@@ -69,7 +74,7 @@ type pageData struct {
 // render makes HTML of a template. The templates are ours and the data has no methods that fail.
 func render(name string, data any) string {
 	var b strings.Builder
-	if err := templates.ExecuteTemplate(&b, name, data); err != nil {
+	if err := templates().ExecuteTemplate(&b, name, data); err != nil {
 		panic(fmt.Sprintf("web: template %s: %v", name, err))
 	}
 	return b.String()
@@ -124,7 +129,7 @@ func acceptsGzip(r *http.Request) bool {
 }
 
 // static are the files of the page, by name.
-var static = func() map[string]document {
+var static = sync.OnceValue(func() map[string]document {
 	entries, err := files.ReadDir("page")
 	if err != nil {
 		panic("web: " + err.Error())
@@ -136,11 +141,11 @@ var static = func() map[string]document {
 		}
 	}
 	return out
-}()
+})
 
 // file serves one of them. Its address changes with its content (?v=), so it may be kept.
 func (s *Server) file(w http.ResponseWriter, r *http.Request) {
-	d, ok := static[r.PathValue("name")]
+	d, ok := static()[r.PathValue("name")]
 	if !ok {
 		http.NotFound(w, r)
 		return
