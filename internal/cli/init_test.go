@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -115,6 +116,29 @@ func TestInitByFlags(t *testing.T) {
 	}
 	if got := names(t, dir); got != "gossip.key hbagent.toml mysql.dsn" {
 		t.Errorf("left behind: %s", got)
+	}
+}
+
+// The agent reads the key by its group.
+func TestInitGivesTheKeyToTheAgent(t *testing.T) {
+	gid := os.Getgid()
+	if os.Geteuid() == 0 {
+		gid = 54321 // only root can give to a group that it is not in
+	}
+	file := initFile(t)
+	a, run := initApp(t, "")
+	a.neighbors.init.group = func() int { return gid }
+	if got := run(append(threeNodes, "-c", file, "--yes")...); got.code != exitOK || strings.Contains(got.stdout, "  chgrp hbagent "+filepath.Dir(file)) {
+		t.Fatalf("got %+v", got)
+	}
+	for _, name := range []string{".", "gossip.key", "mysql.dsn"} {
+		fi, err := os.Stat(filepath.Join(filepath.Dir(file), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st := fi.Sys().(*syscall.Stat_t); int(st.Gid) != gid || int(st.Uid) != os.Geteuid() {
+			t.Errorf("%s belongs to %d:%d, want %d:%d", name, st.Uid, st.Gid, os.Geteuid(), gid)
+		}
 	}
 }
 

@@ -141,6 +141,9 @@ func TestNetwork(t *testing.T) {
 	if len(links) != 2 || links[0].Name != "eth0" || links[1].Name != "wide" || networks[0] != p("10.0.0.11/24") {
 		t.Errorf("10.0.0.60 is on %v %v", links, networks)
 	}
+	if _, networks := n.Containing(netip.MustParseAddr("10.0.0.50")); networks[0] != p("10.0.0.11/24") {
+		t.Errorf("a floating address that is held right now is on %v: its own /32 connects it with nobody", networks)
+	}
 	if links, _ := n.Containing(netip.MustParseAddr("192.0.2.1")); links != nil {
 		t.Errorf("192.0.2.1 is on %v", links)
 	}

@@ -3,6 +3,7 @@ package keepalived
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -125,6 +126,18 @@ func (m memory) Glob(pattern string) ([]string, error) {
 
 const minimal = "vrrp_instance a {\n interface eth0\n unicast_src_ip 10.0.0.1\n virtual_ipaddress {\n 10.0.0.5/24\n }\n}\n"
 
+// doubling is a parameter of n levels, each of which is twice the one below on a line of its own: nothing comes of
+// it, and it takes 2^n steps.
+func doubling(n int) string {
+	var b strings.Builder
+	b.WriteString("$A0=\n")
+	for i := 1; i <= n; i++ {
+		fmt.Fprintf(&b, "$A%d= \\\n${A%d} \\\n${A%d}\n", i, i-1, i-1)
+	}
+	fmt.Fprintf(&b, "${A%d}\n", n)
+	return b.String()
+}
+
 func TestBadFiles(t *testing.T) {
 	for name, tt := range map[string]struct{ text, want string }{
 		"not closed":         {"global_defs {\n}\nvrrp_instance a {\n state BACKUP\n", "x.conf:3: the block of vrrp_instance is not closed"},
@@ -138,6 +151,7 @@ func TestBadFiles(t *testing.T) {
 		"includes itself":    {"include x.conf\n", "does one include itself?"},
 		"endless parameter":  {"$A=${A}\n${A}\n", "parameters within parameters"},
 		"doubling parameter": {"$A=${A}${A}\n${A}\n", "longer"},
+		"many empty lines":   {doubling(18), "with those of parameters"},
 		"growing parameter":  {"$A=aaaaaaaaaa\n$B=${A}${A}${A}${A}${A}${A}${A}${A}\n$C=${B}${B}${B}${B}${B}${B}${B}${B}\n$D=${C}${C}${C}${C}${C}${C}${C}${C}\n$E=${D}${D}${D}${D}\n${E}\n", "longer"},
 		"too large":          {strings.Repeat("a\n", maxFileBytes), "more than a site's config"},
 		"nothing":            {"", "nothing to carry over"},
