@@ -5,9 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/internal/lab"
@@ -77,4 +81,55 @@ func TestPageListens(t *testing.T) {
 		})
 		return nil
 	})
+}
+
+// However many ask the page, and however often, the agent keeps its address.
+func TestPageUnderFlood(t *testing.T) {
+	const (
+		askers = 96 // more than there are connections
+		flood  = 5 * time.Second
+	)
+	s := newSite(t, func(s *site, c *lab.Config) { c.HTTP = &lab.HTTPConfig{Listen: []string{"0.0.0.0:9746"}} })
+	web1 := s.Node("web1")
+	dial := func(ctx context.Context, network, addr string) (c net.Conn, err error) {
+		err = web1.Do(func() (err error) { c, err = (&net.Dialer{}).DialContext(ctx, network, addr); return err })
+		return c, err
+	}
+	var asked, answered atomic.Int64
+	s.stays(t, "web1", func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, flood)
+		defer cancel()
+		var wg sync.WaitGroup
+		for i := range askers {
+			client := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: i%2 == 0}}
+			defer client.CloseIdleConnections()
+			path := []string{"/", "/api/status", "/metrics", "/live"}[i%4]
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					asked.Add(1)
+					req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:9746"+path, nil)
+					if err != nil {
+						return
+					}
+					resp, err := client.Do(req)
+					if err != nil {
+						continue // hung up on: there are too many
+					}
+					if _, err := io.Copy(io.Discard, resp.Body); err == nil && resp.StatusCode == http.StatusOK {
+						answered.Add(1)
+					}
+					resp.Body.Close()
+				}
+			})
+		}
+		wg.Wait()
+		return nil
+	})
+	t.Logf("%d requests in %v, %d answered", asked.Load(), flood, answered.Load())
+	if answered.Load() == 0 {
+		t.Error("nobody was answered: what was tried?")
+	}
+	if _, err := pageStatus(within(t), web1, "9746"); err != nil {
+		t.Errorf("after the flood: %v", err)
+	}
 }

@@ -41,6 +41,7 @@ func into(t *testing.T, n *lab.Node, port string) (url string) {
 
 // Three real agents: a planned move is seen in the browser as it happens, and so is the agent's end.
 func TestRealAgents(t *testing.T) {
+	t.Parallel()
 	w := labtest.New(t, lab.Options{})
 	web1 := w.Node("web1")
 	page := into(t, web1, "9746")

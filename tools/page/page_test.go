@@ -88,6 +88,7 @@ func axeSource(t *testing.T) string {
 
 // Nothing keeps anybody out: in every mood of the site, in both schemes, on a desk and in a hand.
 func TestAccessible(t *testing.T) {
+	t.Parallel()
 	source := axeSource(t)
 	moods := map[string]func() control.Status{
 		"all well": controltest.AllWell, "degraded": controltest.CheckFailing, "no owner": controltest.NoOwner,
@@ -95,6 +96,7 @@ func TestAccessible(t *testing.T) {
 	}
 	for name, mood := range moods {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			url, _ := serveTest(t, newScene(mood()), anyPort)
 			p := newTab(t, "light", 1200, 900)
 			p.open(url)
@@ -115,6 +117,7 @@ func TestAccessible(t *testing.T) {
 
 // The page is complete without a script, and says that it does not count on.
 func TestWithoutScript(t *testing.T) {
+	t.Parallel()
 	url, _ := serveTest(t, newScene(controltest.CheckFailing()), anyPort)
 	p := newTab(t, "light", 320, 640)
 	_, err := chromedp.Call(p, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
@@ -135,6 +138,7 @@ func TestWithoutScript(t *testing.T) {
 
 // What has changed comes by itself, and nothing else does: what is folded out, selected and focused stays.
 func TestLive(t *testing.T) {
+	t.Parallel()
 	a := newScene(crowded())
 	url, _ := serveTest(t, a, anyPort)
 	p := newTab(t, "light", 1200, 900)
@@ -179,6 +183,7 @@ func TestLive(t *testing.T) {
 
 // Where the agent goes, the page says so; where it comes back, it goes on.
 func TestReconnect(t *testing.T) {
+	t.Parallel()
 	a := newScene(controltest.AllWell())
 	url, stop := serveTest(t, a, anyPort)
 	at := netip.MustParseAddrPort(strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/"))
@@ -212,6 +217,7 @@ func TestReconnect(t *testing.T) {
 
 // Everything that can be used is reached by the keyboard, in the order of the page, and is seen to be.
 func TestKeyboard(t *testing.T) {
+	t.Parallel()
 	url, _ := serveTest(t, newScene(crowded()), anyPort)
 	for _, scheme := range []string{"light", "dark"} {
 		p := newTab(t, scheme, 1200, 900)
@@ -240,6 +246,7 @@ func TestKeyboard(t *testing.T) {
 
 // What a screen reader tells of the page's structure.
 func TestStructure(t *testing.T) {
+	t.Parallel()
 	url, _ := serveTest(t, newScene(controltest.NoOwner()), anyPort)
 	p := newTab(t, "light", 320, 900) // where tables are drawn as blocks, and must still be tables
 	p.open(url)
@@ -261,6 +268,7 @@ func TestStructure(t *testing.T) {
 
 // Text of others is text, whatever it looks like: the page of a scripted site that is out to do harm.
 func TestHostileTextIsShown(t *testing.T) {
+	t.Parallel()
 	s := crowded()
 	evil := `</script><script>document.title="owned"</script><img src=x onerror="document.title='owned'">`
 	s.Cluster, s.Groups[0].Reason, s.Nodes[0].Checks[0].Message, s.Nodes[1].Maintenance = evil, evil, evil, evil
@@ -321,6 +329,7 @@ func TestLoading(t *testing.T) {
 
 // On paper, and for people whom motion makes ill.
 func TestOtherMedia(t *testing.T) {
+	t.Parallel()
 	url, _ := serveTest(t, newScene(controltest.NoOwner()), anyPort)
 	p := newTab(t, "dark", 1200, 900)
 	p.open(url)
