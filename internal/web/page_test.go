@@ -324,6 +324,7 @@ func TestEventOf(t *testing.T) {
 		want  string
 	}{
 		{control.Event{Kind: "owner", Group: "web", From: "web1", To: "web2", Reason: "asked for on web1", Detail: "switchover"}, "web web1 → web2 | switchover: asked for on web1"},
+		{control.Event{Kind: "owner", Group: "web", From: "web1", To: "web2", Reason: "maintenance: kernel", Detail: "maintenance"}, "web web1 → web2 | maintenance: kernel"},
 		{control.Event{Kind: "owner", Group: "web", To: "web2", Reason: "nobody had it"}, "web nobody → web2 | nobody had it"},
 		{control.Event{Kind: "owner", Group: "web", From: "web2"}, "web web2 → nobody | "},
 		{control.Event{Kind: "drain", Group: "web", From: "web1", To: "web2", Reason: "drained"}, "web on web1 | drained"},

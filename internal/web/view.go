@@ -318,6 +318,7 @@ func eventOf(e control.Event, zone *time.Location) eventView {
 	v.Arrow = e.From != ""
 	detail := words.Clean(e.Detail)
 	switch {
+	case strings.HasPrefix(v.Why, detail):
 	case v.Move: // of which it is the cause in one word
 		v.Why = strings.TrimPrefix(detail+": "+v.Why, ": ")
 	case detail != "":

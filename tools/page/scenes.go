@@ -117,11 +117,11 @@ func history() []control.Event {
 		at(26*time.Hour, control.Event{Kind: "owner", Group: "web", From: "web2", To: "web1", Reason: "check apache fails: connection refused at 127.0.0.1", Detail: "health"}),
 		at(26*time.Hour-8*time.Minute, control.Event{Kind: "check", Subject: "apache", From: "failing", To: "passing", Reason: "HTTP 200 in 2 ms"}),
 		at(5*time.Hour, control.Event{Kind: "maintenance", Subject: "db1", To: "on", Reason: "kernel update"}),
-		at(5*time.Hour-2*time.Second, control.Event{Kind: "owner", Group: "db", From: "db1", To: "web2", Reason: "maintenance on db1", Detail: "maintenance"}),
+		at(5*time.Hour-2*time.Second, control.Event{Kind: "owner", Group: "db", From: "db1", To: "web2", Reason: "maintenance: kernel update", Detail: "maintenance"}),
 		at(5*time.Hour-4*time.Minute, control.Event{Kind: "node", Subject: "db1", From: "up", To: "down", Reason: "left"}),
 		at(5*time.Hour-5*time.Minute, control.Event{Kind: "node", Subject: "db1", From: "down", To: "up", Reason: "joined"}),
 		at(4*time.Hour, control.Event{Kind: "maintenance", Subject: "db1", To: "off", Reason: "it may own groups again"}),
-		at(3*time.Hour+12*time.Minute, control.Event{Kind: "owner", Group: "db", From: "web2", To: "db1", Reason: "switchover from web2", Detail: "switchover"}),
+		at(3*time.Hour+12*time.Minute, control.Event{Kind: "owner", Group: "db", From: "web2", To: "db1", Reason: "asked for on db1", Detail: "switchover"}),
 	}
 }
 
