@@ -19,9 +19,12 @@ build: ## bin/hbagent
 install: build ## the program, the unit and an example config, below $(DESTDIR)
 	install -D -m 0755 bin/hbagent $(DESTDIR)$(PREFIX)/bin/hbagent
 	install -D -m 0644 deploy/systemd/hbagent.service $(DESTDIR)$(PREFIX)/lib/systemd/system/hbagent.service
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/lib/systemd/system deploy/systemd/hbagent-commands.socket deploy/systemd/hbagent-commands@.service
 	install -D -m 0644 deploy/systemd/hbagent.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/hbagent.conf
 	install -D -m 0644 deploy/systemd/hbagent.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/hbagent.conf
 	install -D -m 0644 deploy/examples/web-db-standby.toml $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/web-db-standby.toml
+	install -D -m 0644 deploy/examples/proxy-pair.toml $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/proxy-pair.toml
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/templates deploy/examples/templates/*.tmpl
 	install -D -m 0644 deploy/examples/two-machines-witness.toml $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/two-machines-witness.toml
 	install -D -m 0644 deploy/examples/mysql-pair.toml $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/mysql-pair.toml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/hbagent/monitoring deploy/monitoring/*

@@ -52,8 +52,8 @@ expect '' postinst triggered x
 # An upgrade stops nothing and removes nothing.
 for upgrade in 'upgrade 1.1' 1; do expect '' prerm $upgrade; done
 for upgrade in 'upgrade 1.1' 1; do expect '' postrm $upgrade; done
-expect 'systemctl stop hbagent' prerm remove
-expect 'systemctl disable --now hbagent' prerm 0
+expect 'systemctl stop hbagent-commands.socket hbagent' prerm remove
+expect 'systemctl disable --now hbagent-commands.socket hbagent' prerm 0
 expect 'systemctl daemon-reload' postrm remove
 expect 'systemctl daemon-reload' postrm 0
 expect 'rm -rf /var/lib/hbagent /run/hbagent /etc/hbagent; rm -f /etc/systemd/system/multi-user.target.wants/hbagent.service; systemctl daemon-reload' \

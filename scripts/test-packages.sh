@@ -20,6 +20,8 @@ deb=$(echo dist/*.deb) rpm=$(echo dist/*.rpm)
 arch=$(dpkg-deb -f "$deb" Architecture)
 want="drwxr-x--- root/hbagent ./etc/hbagent/
 -rwxr-xr-x root/root ./usr/bin/hbagent
+-rw-r--r-- root/root ./usr/lib/systemd/system/hbagent-commands.socket
+-rw-r--r-- root/root ./usr/lib/systemd/system/hbagent-commands@.service
 -rw-r--r-- root/root ./usr/lib/systemd/system/hbagent.service
 -rw-r--r-- root/root ./usr/lib/sysusers.d/hbagent.conf
 -rw-r--r-- root/root ./usr/lib/tmpfiles.d/hbagent.conf
@@ -29,6 +31,8 @@ want="drwxr-x--- root/hbagent ./etc/hbagent/
 -rw-r--r-- root/root ./usr/share/doc/hbagent/cli-json.md
 -rw-r--r-- root/root ./usr/share/doc/hbagent/copyright
 -rw-r--r-- root/root ./usr/share/doc/hbagent/examples/mysql-pair.toml
+-rw-r--r-- root/root ./usr/share/doc/hbagent/examples/proxy-pair.toml
+-rw-r--r-- root/root ./usr/share/doc/hbagent/examples/templates/upstreams.tmpl
 -rw-r--r-- root/root ./usr/share/doc/hbagent/examples/two-machines-witness.toml
 -rw-r--r-- root/root ./usr/share/doc/hbagent/examples/web-db-standby.toml
 -rw-r--r-- root/root ./usr/share/doc/hbagent/schema/status.schema.json

@@ -6,6 +6,7 @@ case "$1" in
 purge)
   rm -rf /var/lib/hbagent /run/hbagent /etc/hbagent
   rm -f /etc/systemd/system/multi-user.target.wants/hbagent.service
+  rm -f /etc/systemd/system/sockets.target.wants/hbagent-commands.socket
   ;;
 esac
 case "$1" in

@@ -5,7 +5,7 @@
 set -e
 [ -d /run/systemd/system ] || exit 0
 case "$1" in
-remove) systemctl stop hbagent ;;
+remove) systemctl stop hbagent-commands.socket hbagent ;;
 # rpm knows no purge: what is removed is not enabled any more, either.
-0) systemctl disable --now hbagent ;;
+0) systemctl disable --now hbagent-commands.socket hbagent ;;
 esac

@@ -197,6 +197,14 @@ func (a *agent) connect(cfg *config.Config, record *lease.Record) (err error) {
 	a.loop.pageProblems = a.page.Problems
 	a.loop.hooks = newHooks(io, a.log, a.history)
 	a.loop.hooks.metrics = a.metrics
+	a.loop.templates = newTemplates(io, a.opts.RunDir, a.history, a.log, func() {
+		a.loop.post(io, func() { a.loop.dirty = true }) // to be told to the peers
+	})
+	loaded, err := loadTemplates(cfg, node)
+	if err != nil {
+		a.log.Error("a template cannot be used; its file stays as it is", "error", err)
+	}
+	a.loop.templates.set(loaded)
 	a.prober = &prober{loop: a.loop, every: cfg.Lease.TTL / probeDivisor, probe: a.vip.Probe}
 	if w := cfg.Lease.Witness; w.IsValid() {
 		a.prober.host = func(ctx context.Context, iface string) (time.Duration, error) { return vip.ProbeHost(ctx, iface, w) }

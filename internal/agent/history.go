@@ -41,6 +41,7 @@ const (
 	kindLink     = "link"
 	kindProblem  = "problem" // something a person should put right
 	kindHook     = "hook"
+	kindTemplate = "template" // a file that follows the cluster was written, or cannot be
 	kindConfig   = "config"
 	kindKey      = "key"   // the gossip keys of this node have changed
 	kindAgent    = "agent" // start, stop, pause
@@ -50,7 +51,7 @@ const (
 
 // eventKinds are all of them, for who counts them.
 var eventKinds = []string{
-	kindOwner, kindState, kindNode, kindCheck, kindAddress, kindDrain, kindConflict, kindRole, kindLink, kindProblem, kindHook, kindConfig, kindKey, kindAgent,
+	kindOwner, kindState, kindNode, kindCheck, kindAddress, kindDrain, kindConflict, kindRole, kindLink, kindProblem, kindHook, kindTemplate, kindConfig, kindKey, kindAgent,
 	kindMaintenance,
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/internal/metrics"
 	"github.com/hbagent/hbagent/internal/role"
+	"github.com/hbagent/hbagent/internal/template"
 	"github.com/hbagent/hbagent/pkg/checks"
 	"github.com/hbagent/hbagent/pkg/cluster"
 	"github.com/hbagent/hbagent/pkg/lease"
@@ -99,6 +100,7 @@ type loop struct {
 	keys             *keys
 	hooks            *hooks
 	metrics          *metrics.Set // nil in some tests
+	templates        *templates
 	maintenanceStore *maintenanceFile
 	lasts            *lastFile
 	watch            *watchdog
@@ -119,6 +121,8 @@ type loop struct {
 	dirty       bool // something changed that the policy or the peers should know
 
 	published cluster.NodeState
+	lastView  template.View // that the templates were shown
+	contact   contact
 	clock     standstill
 	fatal     error
 }
@@ -289,6 +293,7 @@ func (l *loop) settle() {
 		l.judge()
 		l.decide()
 		l.publish()
+		l.showView()
 	}
 	l.log.Error("the policy does not come to rest", "groups", l.order)
 	l.dirty = false

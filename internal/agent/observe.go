@@ -106,6 +106,7 @@ func (l *loop) publish() {
 		s.Groups = append(s.Groups, gs)
 	}
 	s.Roles = l.roleStates()
+	s.Templates = l.templateStates()
 	if sameNews(s, l.published) {
 		return
 	}
@@ -119,6 +120,7 @@ func (l *loop) publish() {
 func sameNews(a, b cluster.NodeState) bool {
 	return a.RunID == b.RunID && a.ConfigHash == b.ConfigHash && a.Generation == b.Generation && a.Maintenance == b.Maintenance &&
 		a.Keys.Equal(b.Keys) && slices.Equal(a.Groups, b.Groups) && sameServices(a.Roles, b.Roles) &&
+		slices.Equal(a.Templates, b.Templates) &&
 		slices.EqualFunc(a.Checks, b.Checks, func(x, y cluster.CheckState) bool {
 			return x.Name == y.Name && x.Status == y.Status && x.Required == y.Required &&
 				(x.Message == y.Message || x.Status == checks.Passing.String())
@@ -165,6 +167,7 @@ func (l *loop) peerAlive(node string, alive bool, reason string) {
 	l.log.Info("peer is "+to, "peer", node, "reason", reason)
 	l.history.add(control.Event{Kind: kindNode, Subject: node, To: to, Reason: reason})
 	if !alive {
+		l.doubtContact()
 		for _, name := range l.order { // what goes there is lost: better a reset than silence
 			if g := l.groups[name]; g.steer != nil && g.steer.to == node {
 				l.endSteering(name, g)
@@ -172,6 +175,7 @@ func (l *loop) peerAlive(node string, alive bool, reason string) {
 		}
 	}
 	if alive {
+		l.greet(node)
 		// A switch or a router may have learnt something else while the peer
 		// was on the other side of a partition.
 		for _, name := range l.order {

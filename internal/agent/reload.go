@@ -49,12 +49,17 @@ func (a *agent) reload(ctx context.Context, force bool) (res control.ReloadResul
 		res.Warnings = append(res.Warnings, "nothing has changed: `systemctl restart hbagent` takes the whole file over, and moves no address")
 		return res, nil
 	}
+	loaded, err := loadTemplates(cfg, a.loop.node)
+	if err != nil {
+		return control.ReloadResult{}, control.Errorf(control.CodeInvalid, "nothing has changed: %v", err)
+	}
 	// The file of keys is no part of the config: what is in it may have changed
 	// under the same name.
 	if err := a.loop.keys.reload(keys); err != nil {
 		return res, control.Errorf(control.CodeInvalid, "nothing has changed: %v", err)
 	}
 	if diff.Empty() && !waits {
+		res.Changed = append(res.Changed, a.followTemplates(loaded, diff)...)
 		return res, nil
 	}
 	var load bool
@@ -75,11 +80,27 @@ func (a *agent) reload(ctx context.Context, force bool) (res control.ReloadResul
 			return res, err
 		}
 	}
+	res.Changed = append(res.Changed, a.followTemplates(loaded, diff)...)
 	return res, a.loop.do(ctx, func() {
 		if a.loop.waits() {
 			res.Warnings = append(res.Warnings, a.loop.voterWarning())
 		}
 	})
+}
+
+// followTemplates puts templates into force, and returns what has changed of them beside their config: the file with
+// the source may have, under the same name.
+func (a *agent) followTemplates(loaded []loadedTemplate, diff config.Changes) (lines []string) {
+	if a.loop.templates == nil {
+		return nil // a test without any
+	}
+	for _, name := range a.loop.templates.set(loaded) {
+		told := func(c config.Change) bool { return c.Section == "template" && c.Name == name }
+		if !slices.ContainsFunc(diff.All, told) {
+			lines = append(lines, sourceChange(name))
+		}
+	}
+	return lines
 }
 
 // apply puts a config into force, with its list of voters or without. It runs in the loop. What may fail comes

@@ -168,7 +168,7 @@ func (l *loop) nextOwner(name string, g *groupRun) string {
 }
 
 func (l *loop) nodeStatus(n config.Node, rtt time.Duration) control.Node {
-	out := control.Node{Name: n.Name, Address: n.Address.String(), Voter: l.voters.has(n.Name), Checks: []control.Check{}, Groups: map[string]control.NodeGroup{}}
+	out := control.Node{Name: n.Name, Address: n.Address.String(), Voter: l.voters.has(n.Name), Checks: []control.Check{}, Templates: []control.Template{}, Groups: map[string]control.NodeGroup{}}
 	if n.Name == l.node {
 		out.Self, out.Alive, out.Since = true, true, l.started
 		out.Version, out.ConfigHash, out.Maintenance, out.Keys = l.version, l.cfg.Hash, l.maintenance, nodeKeys(l.keys.state())
@@ -177,6 +177,9 @@ func (l *loop) nodeStatus(n config.Node, rtt time.Duration) control.Node {
 			out.Checks = append(out.Checks, control.Check{
 				Name: c.Name, Type: c.Type, Status: control.CheckStatus(st.Status.String()), Required: c.Required, Message: st.Message, Since: st.Since,
 			})
+		}
+		for _, t := range l.templateStates() {
+			out.Templates = append(out.Templates, templateStatus(t))
 		}
 		for _, name := range l.order {
 			g := l.groups[name]
@@ -228,12 +231,21 @@ func fromPeer(out *control.Node, s cluster.NodeState) {
 			Name: c.Name, Type: c.Type, Status: control.CheckStatus(c.Status), Required: c.Required, Message: c.Message, Since: c.Since,
 		})
 	}
+	for _, t := range s.Templates {
+		out.Templates = append(out.Templates, templateStatus(t))
+	}
 	for _, g := range s.Groups {
 		ng := control.NodeGroup{State: control.State(g.State), Eligible: g.Eligible, Reason: g.Reason, Epoch: g.Epoch, Since: g.Since}
 		if ng.State == control.StateDraining {
 			ng.Draining = &control.Draining{Connections: g.Connections, LeftMs: g.DrainLeftMs}
 		}
 		out.Groups[g.Name] = ng
+	}
+}
+
+func templateStatus(t cluster.TemplateState) control.Template {
+	return control.Template{
+		Name: t.Name, File: t.File, Status: control.TemplateStatus(t.Status), Message: t.Message, Since: t.Since, Changed: t.Changed,
 	}
 }
 

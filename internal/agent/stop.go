@@ -185,6 +185,9 @@ func (a *agent) close() {
 	if a.stopIO != nil {
 		a.stopIO()
 	}
+	if a.loop != nil && a.loop.templates != nil {
+		a.loop.templates.wait(templatesLimit)
+	}
 	if a.net != nil {
 		_ = a.net.Close(false, 0) // a second close is nothing
 	}

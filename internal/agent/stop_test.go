@@ -110,7 +110,7 @@ func TestStopFitsIntoTheUnit(t *testing.T) {
 		t.Errorf("a stop with a service to hand over may take %v, the unit allows %v", withRole, allowed)
 	}
 	// The drains that are ended at the end of the budget, the hooks, and the goodbye to the cluster follow it.
-	if most := stopBudget + goodbyeLimit + hooksLimit + goodbyeLimit; most >= allowed {
+	if most := stopBudget + goodbyeLimit + hooksLimit + goodbyeLimit + templatesLimit; most >= allowed {
 		t.Errorf("a stop may take %v, the unit allows %v", most, allowed)
 	}
 }

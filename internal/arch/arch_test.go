@@ -40,8 +40,8 @@ var may = []struct {
 }{
 	{"cmd/...", []string{"internal/cli", "internal/lab"}},
 	{"internal/cli", []string{"internal/agent", "internal/control", "internal/config", "internal/doctor", "internal/lab", "pkg/...",
-		"internal/detect", "internal/setup", "internal/draft", "internal/keepalived", "internal/words"}},
-	{"internal/agent", []string{"internal/control", "internal/config", "internal/metrics", "internal/role", "internal/role/...", "internal/web", "pkg/..."}},
+		"internal/detect", "internal/setup", "internal/draft", "internal/keepalived", "internal/words", "internal/template/..."}},
+	{"internal/agent", []string{"internal/control", "internal/config", "internal/metrics", "internal/role", "internal/role/...", "internal/template", "internal/template/...", "internal/web", "pkg/..."}},
 	{"internal/metrics", []string{"internal/control", "pkg/..."}},
 	{"internal/role/...", []string{"internal/role"}}, // a role knows nothing of the agent
 	{"internal/web", []string{"internal/control", "internal/words"}},
@@ -51,6 +51,8 @@ var may = []struct {
 	{"internal/lab", []string{"internal/control"}},
 	// Helpers for tests, below the package that they help with.
 	{"internal/lab/...", []string{"internal/lab", "internal/lab/booted", "internal/lab/chaos", "internal/control"}},
+	{"internal/template", nil},
+	{"internal/template/...", []string{"internal/template"}},
 	{"internal/control/...", []string{"internal/control"}},
 	{"internal/role", nil},
 	{"internal/config", nil},

@@ -149,10 +149,10 @@ Exit codes: 0 done, 1 failed, 2 wrong usage; "status" and "doctor" have their ow
 		&cobra.Group{ID: groupLook, Title: "Look:"},
 		&cobra.Group{ID: groupAct, Title: "Act:"},
 		&cobra.Group{ID: groupSetUp, Title: "Set up:"})
-	addAll(root, groupLook, a.status(), a.plan(), a.events(), a.check(), a.doctor())
+	addAll(root, groupLook, a.status(), a.plan(), a.events(), a.check(), a.template(), a.doctor())
 	addAll(root, groupAct, a.switchover(), a.maintenance(), a.key(), a.reload(), a.cleanup())
 	addAll(root, groupSetUp, a.init(), a.agent(), a.config(), a.keygen(), a.demo())
-	addAll(root, "", a.version(), a.completion(), a.man())
+	addAll(root, "", a.version(), a.completion(), a.man(), a.templateCommands())
 	return needsVerb(root)
 }
 

@@ -30,13 +30,17 @@ func TestJSONIsDocumented(t *testing.T) {
 		"`hbagent switchover GROUP --json`":   control.SwitchoverResult{},
 		"`hbagent maintenance on|off --json`": control.MaintenanceResult{},
 		"`hbagent check [NAME] --json`":       control.CheckRun{},
-		"`hbagent reload --json`":             control.ReloadResult{},
-		"`hbagent key status --json`":         control.KeyStatus{},
-		"`hbagent key rotate --json`":         control.KeyRotation{},
-		"`hbagent version --json`":            versionInfo{},
-		"`hbagent demo --json`":               lab.DemoReport{},
-		"`hbagent doctor --json`":             doctor.Report{},
-		"The socket":                          struct{ control.Error }{},
+		"`hbagent template [NAME] --json`": struct {
+			Templates []control.Template       `json:"name"`
+			Renders   []control.TemplateRender `json:"file"`
+		}{},
+		"`hbagent reload --json`":     control.ReloadResult{},
+		"`hbagent key status --json`": control.KeyStatus{},
+		"`hbagent key rotate --json`": control.KeyRotation{},
+		"`hbagent version --json`":    versionInfo{},
+		"`hbagent demo --json`":       lab.DemoReport{},
+		"`hbagent doctor --json`":     doctor.Report{},
+		"The socket":                  struct{ control.Error }{},
 	} {
 		body, ok := sections[title]
 		if !ok {

@@ -31,6 +31,8 @@ var schemas = map[string]any{
 	"switchover":  control.SwitchoverResult{},
 	"maintenance": control.MaintenanceResult{},
 	"check":       []control.CheckRun{},
+	"template":    []control.Template{},
+	"dry-run":     []control.TemplateRender{},
 	"reload":      control.ReloadResult{},
 	"key-status":  control.KeyStatus{},
 	"key-rotate":  control.KeyRotation{},
@@ -43,12 +45,14 @@ var schemas = map[string]any{
 var examples = map[reflect.Type][]any{
 	reflect.TypeFor[control.State](): {control.StateActive, control.StateStandby, control.StateAcquiring, control.StateDraining,
 		control.StateFault, control.StateMaintenance, control.StateUnowned},
-	reflect.TypeFor[control.CheckStatus](): {control.CheckPending, control.CheckPassing, control.CheckFailing},
-	reflect.TypeFor[control.StepState]():   {control.StepRunning, control.StepOK, control.StepFailed},
-	reflect.TypeFor[control.Outcome]():     {control.OutcomeMoved, control.OutcomeRefused, control.OutcomeRolledBack, control.OutcomeFailed},
-	reflect.TypeFor[control.KeyOutcome]():  {control.KeyRotated, control.KeyRefused, control.KeyWaiting, control.KeyAborted},
-	reflect.TypeFor[doctor.Level]():        {doctor.Problem, doctor.Warning, doctor.Skipped, doctor.Ignored, doctor.OK},
-	reflect.TypeFor[control.PlanOutcome](): {control.PlanStays, control.PlanMoves, control.PlanNobody},
+	reflect.TypeFor[control.CheckStatus]():    {control.CheckPending, control.CheckPassing, control.CheckFailing},
+	reflect.TypeFor[control.StepState]():      {control.StepRunning, control.StepOK, control.StepFailed},
+	reflect.TypeFor[control.Outcome]():        {control.OutcomeMoved, control.OutcomeRefused, control.OutcomeRolledBack, control.OutcomeFailed},
+	reflect.TypeFor[control.KeyOutcome]():     {control.KeyRotated, control.KeyRefused, control.KeyWaiting, control.KeyAborted},
+	reflect.TypeFor[doctor.Level]():           {doctor.Problem, doctor.Warning, doctor.Skipped, doctor.Ignored, doctor.OK},
+	reflect.TypeFor[control.PlanOutcome]():    {control.PlanStays, control.PlanMoves, control.PlanNobody},
+	reflect.TypeFor[control.TemplateStatus](): {control.TemplatePending, control.TemplateCurrent, control.TemplateHeld, control.TemplateFailing},
+	reflect.TypeFor[control.RenderResult]():   {control.RenderUnchanged, control.RenderChanges, control.RenderHeld, control.RenderFails},
 }
 
 // TestSchemas: the files are those of the types, and no key that was ever promised goes away.

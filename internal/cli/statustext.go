@@ -71,8 +71,10 @@ func (a *app) writeStatus(w io.Writer, s control.Status, verbose bool) error {
 		p.table(t, 0)
 	}
 	p.table(nodesTable(s), 0)
-	if t := checksTable(s, verbose); len(t.rows) > 0 {
-		p.table(t, 0)
+	for _, t := range []*table{checksTable(s, verbose), templatesTable(s)} {
+		if len(t.rows) > 0 {
+			p.table(t, 0)
+		}
 	}
 	return p.err
 }
@@ -213,6 +215,23 @@ func checksTable(s control.Status, all bool) *table {
 				name += " (optional)"
 			}
 			t.add(text(name), text(n.Name), checkCell(c.Status), text(ago(s.At, c.Since)), text(orDash(c.Message)))
+		}
+	}
+	return t
+}
+
+// templatesTable lists the files that follow the cluster on the nodes that live.
+func templatesTable(s control.Status) *table {
+	t := &table{head: []string{"TEMPLATE", "NODE", "STATE", "FOR", "WHY"}}
+	for _, n := range s.Nodes {
+		for _, tpl := range n.Templates {
+			why := text(orDash(tpl.Message))
+			if tpl.Status == control.TemplateFailing {
+				why = text("see above")
+			}
+			if n.Alive {
+				t.add(text(tpl.Name), text(n.Name), templateCell(tpl.Status), text(ago(s.At, tpl.Since)), why)
+			}
 		}
 	}
 	return t

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"slices"
@@ -99,6 +100,20 @@ func canonical(c *Config) []entry {
 		put("mysql.demote_timeout", g.MySQL.DemoteTimeout)
 		put("mysql.wait_for_last", g.MySQL.WaitForLast)
 	}
+	section = "template"
+	for _, t := range c.Templates {
+		name = t.Name
+		put("source", t.Source)
+		put("file", t.File)
+		put("check", t.Check)
+		put("reload", t.Reload)
+		put("as_root", t.AsRoot)
+		put("nodes", slices.Sorted(slices.Values(t.Nodes)))
+		put("mode", canonicalMode(t.Mode))
+		put("owner", t.Owner)
+		put("interval", t.Interval)
+		put("timeout", t.Timeout)
+	}
 	slices.SortFunc(all, compareEntries)
 	return all
 }
@@ -136,6 +151,14 @@ func canonicalListen(h HTTP) string {
 		parts = append(parts, node+"="+list(h.ListenNodes[node]))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// canonicalMode is the form of the file.
+func canonicalMode(mode fs.FileMode) string {
+	if mode == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%04o", mode)
 }
 
 // canonicalValue writes a value so that two different ones never look the same.

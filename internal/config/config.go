@@ -37,15 +37,16 @@ const (
 // Config is a validated configuration. It is immutable: its slices and maps are
 // shared by everyone who reads it, and nobody may write to them.
 type Config struct {
-	File     string    // the name given to Load or Parse
-	Hash     string    // first 12 hex digits of the SHA-256 of the content (see canonical)
-	Cluster  Cluster   // who we are
-	Lease    Lease     // how long a promise holds, and who decides
-	HTTP     HTTP      // the status page
-	Nodes    []Node    // in the order of the file, at least one
-	Checks   []Check   // in the order of the file
-	Groups   []Group   // in the order of the file
-	Warnings []Problem // accepted, but probably not what was meant; in the order of the file
+	File      string     // the name given to Load or Parse
+	Hash      string     // first 12 hex digits of the SHA-256 of the content (see canonical)
+	Cluster   Cluster    // who we are
+	Lease     Lease      // how long a promise holds, and who decides
+	HTTP      HTTP       // the status page
+	Nodes     []Node     // in the order of the file, at least one
+	Checks    []Check    // in the order of the file
+	Groups    []Group    // in the order of the file
+	Templates []Template // in the order of the file
+	Warnings  []Problem  // accepted, but probably not what was meant; in the order of the file
 }
 
 // Cluster is the [cluster] table.
@@ -154,6 +155,21 @@ type MySQL struct {
 	WaitForLast        time.Duration // for the last owner, when this node has less than it had
 }
 
+// Template is a [[template]] table: a file that follows the cluster.
+type Template struct {
+	Name     string
+	Source   string        // absolute path of the text/template
+	File     string        // absolute path of what it makes
+	Check    []string      // program (absolute path) and arguments; {{.Path}} stands for the file to look at
+	Reload   []string      // the same
+	AsRoot   bool          // root runs the two
+	Nodes    []string      // where it is kept; never nil, the default is filled in
+	Mode     fs.FileMode   // 0: as it is
+	Owner    string        // user:group, one of them may be empty; empty: as it is
+	Interval time.Duration // one change in so much time, in the long run
+	Timeout  time.Duration // of each command
+}
+
 // InterfaceOn returns the interface that carries the group's addresses on node, or
 // "" if node may not own the group and the file names no interface for it.
 func (g Group) InterfaceOn(node string) string {
@@ -222,6 +238,17 @@ func (c *Config) Voters() []string {
 		}
 	}
 	return names
+}
+
+// TemplatesFor returns the templates that are kept on node, in the order of the file.
+func (c *Config) TemplatesFor(node string) []Template {
+	var templates []Template
+	for _, t := range c.Templates {
+		if slices.Contains(t.Nodes, node) {
+			templates = append(templates, t)
+		}
+	}
+	return templates
 }
 
 // ChecksFor returns the checks that run on node, in the order of the file.

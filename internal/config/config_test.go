@@ -139,6 +139,10 @@ interface = "eth0"
 nodes = ["a"]
 role = "mysql"
 mysql = { dsn_file = "/a", replication_dsn_file = "/b" }
+[[template]]
+name = "t"
+source = "/s"
+file = "/f"
 `)
 	defaults := map[string]string{}
 	for _, e := range canonical(cfg) {

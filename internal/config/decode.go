@@ -132,10 +132,6 @@ func (d decoder) unknown(table, label, key string, v any, at *node) (meant strin
 	if _, ok := v.(map[string]any); ok || at.kind == kindTables {
 		what = "table"
 	}
-	if slices.Contains(laterKeys[table], key) {
-		d.rep.refuse(at.key, fmt.Sprintf("%s %s in %s is not available in this version", what, quote(key), label), "delete it; `hbagent version` says which version this is")
-		return ""
-	}
 	meant, _ = suggest(key, schema[table])
 	d.rep.refuse(at.key, fmt.Sprintf("unknown %s %s in %s", what, quote(key), label), hintForKey(table, key, meant))
 	return meant
@@ -159,7 +155,7 @@ func hintForKey(table, key, meant string) string {
 		return quote(key) + " belongs below " + strings.Join(elsewhere, " or ")
 	}
 	if table == "" {
-		return "the tables are: [cluster], [lease], [http], [[node]], [[check]], [[group]]"
+		return "the tables are: [cluster], [lease], [http], [[node]], [[check]], [[group]], [[template]]"
 	}
 	return header(table) + " knows: " + strings.Join(schema[table], ", ")
 }

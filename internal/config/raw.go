@@ -77,13 +77,14 @@ type rawFile struct {
 	// one bracket in place of two): that they are missing is then no news.
 	spoiled map[string]bool
 
-	At      span       // of the header
-	Cluster rawCluster `toml:"cluster"`
-	Lease   rawLease   `toml:"lease"`
-	HTTP    rawHTTP    `toml:"http"`
-	Nodes   []rawNode  `toml:"node"`
-	Checks  []rawCheck `toml:"check"`
-	Groups  []rawGroup `toml:"group"`
+	At        span          // of the header
+	Cluster   rawCluster    `toml:"cluster"`
+	Lease     rawLease      `toml:"lease"`
+	HTTP      rawHTTP       `toml:"http"`
+	Nodes     []rawNode     `toml:"node"`
+	Checks    []rawCheck    `toml:"check"`
+	Groups    []rawGroup    `toml:"group"`
+	Templates []rawTemplate `toml:"template"`
 }
 
 type rawCluster struct {
@@ -173,9 +174,19 @@ type rawMySQL struct {
 	WaitForLast        setting[time.Duration] `toml:"wait_for_last"`
 }
 
-// laterKeys are known to the design and not to this version. Table names as in schema.
-var laterKeys = map[string][]string{
-	"": {"template"},
+type rawTemplate struct {
+	At       span                   // of the header
+	Name     setting[string]        `toml:"name"`
+	Source   setting[string]        `toml:"source"`
+	File     setting[string]        `toml:"file"`
+	Check    setting[texts]         `toml:"check"`
+	Reload   setting[texts]         `toml:"reload"`
+	AsRoot   setting[bool]          `toml:"as_root"`
+	Nodes    setting[texts]         `toml:"nodes"`
+	Mode     setting[string]        `toml:"mode"`
+	Owner    setting[string]        `toml:"owner"`
+	Interval setting[time.Duration] `toml:"interval"`
+	Timeout  setting[time.Duration] `toml:"timeout"`
 }
 
 // schema is table name ("" for the top, "group.mysql" for a table in a table) -> its

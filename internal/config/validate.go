@@ -62,8 +62,8 @@ func validate(rep *report, raw *rawFile) *Config {
 		nodes: map[string]span{}, checks: map[string]*rawCheck{}, used: map[string]bool{}, vips: map[netip.Addr]declared{},
 		servers: map[string]span{},
 	}
-	if len(raw.Nodes) > maxNodes || len(raw.Checks) > maxTables || len(raw.Groups) > maxTables {
-		v.whole(fmt.Sprintf("too many tables: at most %d [[node]], %d [[check]] and %d [[group]]", maxNodes, maxTables, maxTables),
+	if len(raw.Nodes) > maxNodes || len(raw.Checks) > maxTables || len(raw.Groups) > maxTables || len(raw.Templates) > maxTemplates {
+		v.whole(fmt.Sprintf("too many tables: at most %d [[node]], %d [[check]], %d [[group]] and %d [[template]]", maxNodes, maxTables, maxTables, maxTemplates),
 			"split the site into several clusters")
 		return v.cfg
 	}
@@ -74,6 +74,7 @@ func validate(rep *report, raw *rawFile) *Config {
 	v.allGroups()
 	v.unusedChecks()
 	v.http(&raw.HTTP)
+	v.allTemplates()
 	return v.cfg
 }
 

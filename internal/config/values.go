@@ -98,6 +98,10 @@ var usualDirs = map[string]string{
 	"on_active":  "/etc/hbagent/hooks",
 	"on_standby": "/etc/hbagent/hooks",
 	"on_fault":   "/etc/hbagent/hooks",
+	"source":     "/etc/hbagent/templates",
+	"file":       "/var/lib/hbagent/templates",
+	"check":      "/usr/sbin",
+	"reload":     "/usr/bin",
 }
 
 // path is an absolute path, cleaned; "" if it is not given or wrong.

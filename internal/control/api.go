@@ -55,6 +55,10 @@ type Agent interface {
 	// CodeNotFound; a failing check is a result.
 	RunChecks(ctx context.Context, name string) ([]CheckRun, error)
 
+	// RenderTemplates says what this node's templates make of the present state, all of them if name is empty,
+	// and writes nothing. An unknown name is CodeNotFound; a template that fails is a result.
+	RenderTemplates(ctx context.Context, name string) ([]TemplateRender, error)
+
 	// Reload reads the config file again. A file that is not valid changes nothing and is CodeInvalid,
 	// with the problems as the message. force allows changes that cost: see ReloadResult.
 	Reload(ctx context.Context, force bool) (ReloadResult, error)
@@ -69,20 +73,25 @@ func SocketPath(runDir string) string { return filepath.Join(runDir, SocketName)
 // The paths of version 1. A breaking change gets a new version beside the old one: the program that
 // asks may be older or newer than the agent while machines are upgraded.
 const (
-	pathStatus      = "/v1/status"      // GET, Status
-	pathPlan        = "/v1/plan"        // POST PlanRequest, Plan; changes nothing, so everybody may
-	pathEvents      = "/v1/events"      // GET ?since=RFC3339&max=N&follow=true&scope=cluster&node=NAME, stream of message
-	pathAgent       = "/v1/agent"       // GET, AgentProcess
-	pathProbe       = "/v1/probe"       // POST ProbeRequest, ProbeResult; changes nothing, so everybody may
-	pathSwitchover  = "/v1/switchover"  // POST SwitchoverRequest, stream of message
-	pathMaintenance = "/v1/maintenance" // POST MaintenanceRequest, MaintenanceResult
-	pathKeys        = "/v1/keys"        // GET, KeyStatus
-	pathKeysRotate  = "/v1/keys/rotate" // POST KeyRotateRequest, stream of message
-	pathChecksRun   = "/v1/checks/run"  // POST checksRequest, []CheckRun
-	pathReload      = "/v1/reload"      // POST reloadRequest, ReloadResult
+	pathStatus      = "/v1/status"           // GET, Status
+	pathPlan        = "/v1/plan"             // POST PlanRequest, Plan; changes nothing, so everybody may
+	pathEvents      = "/v1/events"           // GET ?since=RFC3339&max=N&follow=true&scope=cluster&node=NAME, stream of message
+	pathAgent       = "/v1/agent"            // GET, AgentProcess
+	pathProbe       = "/v1/probe"            // POST ProbeRequest, ProbeResult; changes nothing, so everybody may
+	pathSwitchover  = "/v1/switchover"       // POST SwitchoverRequest, stream of message
+	pathMaintenance = "/v1/maintenance"      // POST MaintenanceRequest, MaintenanceResult
+	pathKeys        = "/v1/keys"             // GET, KeyStatus
+	pathKeysRotate  = "/v1/keys/rotate"      // POST KeyRotateRequest, stream of message
+	pathChecksRun   = "/v1/checks/run"       // POST checksRequest, []CheckRun
+	pathTemplates   = "/v1/templates/render" // POST templatesRequest, []TemplateRender
+	pathReload      = "/v1/reload"           // POST reloadRequest, ReloadResult
 )
 
 type checksRequest struct {
+	Name string `json:"name,omitempty"`
+}
+
+type templatesRequest struct {
 	Name string `json:"name,omitempty"`
 }
 

@@ -89,6 +89,13 @@ func (c *Client) Maintenance(ctx context.Context, req MaintenanceRequest) (Maint
 	return r, err
 }
 
+// RenderTemplates asks what the node's templates make of the present state.
+func (c *Client) RenderTemplates(ctx context.Context, name string) ([]TemplateRender, error) {
+	var list []TemplateRender
+	err := c.call(ctx, readLimit, http.MethodPost, pathTemplates, templatesRequest{Name: name}, &list)
+	return list, err
+}
+
 // Reload makes the agent read its config file again.
 func (c *Client) Reload(ctx context.Context, force bool) (ReloadResult, error) {
 	var r ReloadResult

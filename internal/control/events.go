@@ -9,7 +9,7 @@ type Event struct {
 	Seq     uint64    `json:"seq,omitempty"`   // grows with each event of Node; with Node it names the event
 	Group   string    `json:"group,omitempty"` // empty: about the node itself
 	Kind    string    `json:"kind"`
-	Subject string    `json:"subject,omitempty"` // the peer, check or hook it is about
+	Subject string    `json:"subject,omitempty"` // the peer, check, hook or template it is about
 	From    string    `json:"from,omitempty"`    // an owner, a state or a judgement, as Kind has it
 	To      string    `json:"to,omitempty"`
 	Epoch   uint64    `json:"epoch,omitempty"`

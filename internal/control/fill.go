@@ -24,7 +24,7 @@ func (s Status) Filled() Status {
 	s.Nodes = filled(slices.Clone(s.Nodes))
 	for i := range s.Nodes {
 		n := &s.Nodes[i]
-		n.Checks = filled(n.Checks)
+		n.Checks, n.Templates = filled(n.Checks), filled(n.Templates)
 		n.Keys = n.Keys.filled()
 		if n.Groups == nil {
 			n.Groups = map[string]NodeGroup{}

@@ -122,6 +122,8 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("GET "+pathKeys, call(s, readLimit, s.keyStatus))
 	mux.Handle("POST "+pathKeysRotate, s.command(http.HandlerFunc(s.keysRotate)))
 	mux.Handle("POST "+pathChecksRun, s.command(call(s, checksLimit, s.runChecks)))
+	// What a file says may be nobody's business: a command, although it changes nothing.
+	mux.Handle("POST "+pathTemplates, s.command(call(s, readLimit, s.renderTemplates)))
 	mux.Handle("POST "+pathReload, s.command(call(s, reloadLimit, s.reload)))
 	mux.Handle("POST "+pathMaintenance, s.command(call(s, switchoverLimit, s.maintenance)))
 	mux.Handle("POST "+pathSwitchover, s.command(http.HandlerFunc(s.switchover)))
@@ -193,6 +195,11 @@ func (s *Server) probe(ctx context.Context, req ProbeRequest) (ProbeResult, erro
 func (s *Server) runChecks(ctx context.Context, req checksRequest) ([]CheckRun, error) {
 	runs, err := s.agent.RunChecks(ctx, req.Name)
 	return filled(runs), err
+}
+
+func (s *Server) renderTemplates(ctx context.Context, req templatesRequest) ([]TemplateRender, error) {
+	list, err := s.agent.RenderTemplates(ctx, req.Name)
+	return filled(list), err
 }
 
 func (s *Server) maintenance(_ context.Context, req MaintenanceRequest) (MaintenanceResult, error) {

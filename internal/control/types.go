@@ -103,7 +103,8 @@ type Node struct {
 	Maintenance  string               `json:"maintenance"`    // the reason given; empty: not in maintenance
 	Keys         *NodeKeys            `json:"keys,omitempty"` // absent: no encryption, or the node has not told them
 	Checks       []Check              `json:"checks"`
-	Groups       map[string]NodeGroup `json:"groups"` // the groups this node may own
+	Templates    []Template           `json:"templates"` // the files that follow the cluster on it
+	Groups       map[string]NodeGroup `json:"groups"`    // the groups this node may own
 }
 
 // Check is the judgement over one check on one node.
@@ -114,6 +115,49 @@ type Check struct {
 	Required bool        `json:"required"` // false: shown and counted, moves nothing
 	Message  string      `json:"message"`
 	Since    time.Time   `json:"since,omitzero"`
+}
+
+// A TemplateStatus says how a file stands that follows the cluster.
+type TemplateStatus string
+
+// The states of a template.
+const (
+	TemplatePending TemplateStatus = "pending" // nothing is known yet, or a change is on its way
+	TemplateCurrent TemplateStatus = "current" // the file says what the cluster is, and the service knows
+	TemplateHeld    TemplateStatus = "held"    // the file stays as it is, for a reason
+	TemplateFailing TemplateStatus = "failing"
+)
+
+// Template is one file that follows the cluster on one node.
+type Template struct {
+	Name    string         `json:"name"`
+	File    string         `json:"file"`
+	Status  TemplateStatus `json:"status"`
+	Message string         `json:"message"` // why
+	Since   time.Time      `json:"since,omitzero"`
+	Changed time.Time      `json:"changed,omitzero"` // when the agent last replaced the file; absent: not since its start
+}
+
+// A RenderResult says what a template would do to its file now.
+type RenderResult string
+
+// The results of a rendering.
+const (
+	RenderUnchanged RenderResult = "unchanged"
+	RenderChanges   RenderResult = "changes"
+	RenderHeld      RenderResult = "held" // the file would stay as it is, for a reason
+	RenderFails     RenderResult = "fails"
+)
+
+// TemplateRender is what a template makes of the present state, without doing it.
+type TemplateRender struct {
+	Name    string       `json:"name"`
+	File    string       `json:"file"`
+	Result  RenderResult `json:"result"`
+	Reason  string       `json:"reason"`
+	Content string       `json:"content"` // what the file would say
+	Present string       `json:"present"` // what it says
+	Exists  bool         `json:"exists"`  // false: there is no file, or the agent may not read it
 }
 
 // NodeGroup is one group on one node.

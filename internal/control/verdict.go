@@ -62,13 +62,14 @@ func (s Status) Severity() Severity {
 }
 
 // Problems returns everything that is not well, worst first, and among equals causes before effects:
-// nodes, then quorum, then checks, then config.
+// nodes, then quorum, then checks, then templates, then config.
 func (s Status) Problems() []Problem {
 	var ps []Problem
 	ps = append(ps, s.unowned()...)
 	ps = append(ps, s.nodesOff()...)
 	ps = append(ps, s.quorumLack()...)
 	ps = append(ps, s.failing()...)
+	ps = append(ps, s.templates()...)
 	ps = append(ps, s.configDiffers()...)
 	slices.SortStableFunc(ps, func(a, b Problem) int { return int(b.Severity) - int(a.Severity) })
 	return ps
@@ -174,6 +175,23 @@ func (s Status) failing() []Problem {
 				ps = append(ps, Problem{
 					Severity: SeverityDegraded,
 					Text:     fmt.Sprintf("%s could not take over %s", n.Name, name), Detail: g.Reason,
+				})
+			}
+		}
+	}
+	return ps
+}
+
+// templates lists the files that cannot follow the cluster. One that stays as it is for a reason is none of
+// them: the reason is a problem of its own.
+func (s Status) templates() []Problem {
+	var ps []Problem
+	for _, n := range s.Nodes {
+		for _, t := range n.Templates {
+			if n.Alive && t.Status == TemplateFailing {
+				ps = append(ps, Problem{
+					Severity: SeverityDegraded, Text: fmt.Sprintf("template %s fails on %s", t.Name, n.Name), Detail: t.Message, Since: t.Since,
+					Hint: fmt.Sprintf("on %s: hbagent template %s --dry-run, and `hbagent events` has all that was said", n.Name, t.Name),
 				})
 			}
 		}

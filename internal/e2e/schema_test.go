@@ -3,9 +3,12 @@ package e2e_test
 import (
 	"encoding/json"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/hbagent/hbagent/internal/lab"
 	"github.com/hbagent/hbagent/internal/lab/labtest"
 )
 
@@ -26,7 +29,11 @@ func (r said) fits(t *testing.T, schema string, byLine bool) {
 // What real agents answer fits the schemas that the package ships: in a healthy cluster, in the middle of moves, and with a node
 // dead and a check failing.
 func TestSchemas(t *testing.T) {
-	s := newSite(t, nil)
+	s := newSite(t, func(s *site, c *lab.Config) {
+		source := filepath.Join(s.Dir, "list.tmpl")
+		must(t, os.WriteFile(source, []byte(`{{range healthy "web"}}{{.Name}} {{end}}`), 0o644))
+		c.Templates = []lab.TemplateConfig{{Name: "list", Source: source, File: filepath.Join(s.Dir, "list"), Nodes: []string{"web1"}}}
+	})
 	used := make(map[string]bool)
 	look := func(schema, node string, args ...string) {
 		t.Helper()
@@ -43,6 +50,8 @@ func TestSchemas(t *testing.T) {
 			look("events", node, "events")
 			look("events", node, "events", "--local")
 			look("check", node, "check")
+			look("template", node, "template")
+			look("dry-run", node, "template", "--dry-run")
 		}
 	}
 	all()

@@ -19,6 +19,8 @@ type Config struct {
 	Nodes   []NodeConfig  `toml:"node"`
 	Checks  []CheckConfig `toml:"check,omitempty"`
 	Groups  []GroupConfig `toml:"group,omitempty"`
+
+	Templates []TemplateConfig `toml:"template,omitempty"`
 }
 
 // ClusterConfig is the table [cluster].
@@ -91,6 +93,20 @@ type MySQLConfig struct {
 	ApplyTimeout       string `toml:"apply_timeout,omitempty"`
 	DemoteTimeout      string `toml:"demote_timeout,omitempty"`
 	WaitForLast        string `toml:"wait_for_last,omitempty"`
+}
+
+// TemplateConfig is a table [[template]].
+type TemplateConfig struct {
+	Name     string   `toml:"name"`
+	Source   string   `toml:"source"`
+	File     string   `toml:"file"`
+	Check    []string `toml:"check,omitempty"`
+	Reload   []string `toml:"reload,omitempty"`
+	AsRoot   bool     `toml:"as_root,omitempty"`
+	Nodes    []string `toml:"nodes,omitempty"`
+	Mode     string   `toml:"mode,omitempty"`
+	Interval string   `toml:"interval,omitempty"`
+	Timeout  string   `toml:"timeout,omitempty"`
 }
 
 // Config returns a config with this world's machines as nodes, all of them voters, a lease of ttl 1s, and

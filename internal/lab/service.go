@@ -33,7 +33,10 @@ type Service struct {
 	Kind  string // what a check watches: apache, nginx, memcached, mysql, http
 	Label string // for people: "Apache 2.4.62", or "built-in web server"
 	Real  bool   // the distribution's server, not a stand-in
-	Port  int
+	// Program is its command line, where it is worth knowing: that of nginx, which is run again to check a
+	// configuration and to reload it.
+	Program []string
+	Port    int
 
 	node    *Node
 	name    string

@@ -180,9 +180,10 @@ func (n *Node) Nginx(conf string) (*Service, error) {
 	if err := os.WriteFile(file, text, 0o644); err != nil {
 		return nil, err
 	}
+	argv := []string{program, "-e", "stderr", "-p", dir, "-c", file}
 	return &Service{
-		Kind: "nginx", Label: label("nginx", program, "-v"), Real: true, Port: webPort, node: n, name: "nginx", hello: getRoot,
-		command: func() *exec.Cmd { return exec.Command(program, "-e", "stderr", "-p", dir, "-c", file) },
+		Kind: "nginx", Label: label("nginx", program, "-v"), Real: true, Port: webPort, node: n, name: "nginx", hello: getRoot, Program: argv,
+		command: func() *exec.Cmd { return exec.Command(argv[0], argv[1:]...) },
 	}, nil
 }
 

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// maxCheckMessage is the length of CheckState.Message in bytes. Chosen by us: one
+// maxCheckMessage is the length of CheckState.Message, and of TemplateState.Message, in bytes. Chosen by us: one
 // line for people, and a node with a dozen checks still fits a few datagrams.
 const maxCheckMessage = 200
 
@@ -36,6 +36,8 @@ type NodeState struct {
 	Checks []CheckState `json:"checks,omitempty"`
 	Groups []GroupState `json:"groups,omitempty"`
 	Roles  []RoleState  `json:"roles,omitempty"` // of groups with a role only
+
+	Templates []TemplateState `json:"templates,omitempty"`
 }
 
 // KeyState names the gossip keys of one node by their fingerprints.
@@ -54,6 +56,16 @@ func (k *KeyState) Equal(o *KeyState) bool {
 		return k == o
 	}
 	return k.First == o.First && slices.Equal(k.Others, o.Others) && k.Fresh == o.Fresh && k.Stage == o.Stage && k.Learnt == o.Learnt
+}
+
+// TemplateState is one file that follows the cluster on one node.
+type TemplateState struct {
+	Name    string    `json:"name"`
+	File    string    `json:"file"`
+	Status  string    `json:"status"`            // pending, current, held, failing
+	Message string    `json:"message,omitempty"` // at most 200 bytes; Publish cuts it
+	Since   time.Time `json:"since"`
+	Changed time.Time `json:"changed,omitzero"` // the file, by this run of the agent
 }
 
 // CheckState is one check on one node.
@@ -119,8 +131,12 @@ func (c *Cluster) Publish(s NodeState) error {
 	s.Checks = slices.Clone(s.Checks)
 	s.Groups = slices.Clone(s.Groups)
 	s.Roles = slices.Clone(s.Roles)
+	s.Templates = slices.Clone(s.Templates)
 	for i := range s.Checks {
 		s.Checks[i].Message = cutText(s.Checks[i].Message, maxCheckMessage)
+	}
+	for i := range s.Templates {
+		s.Templates[i].Message = cutText(s.Templates[i].Message, maxCheckMessage)
 	}
 
 	c.mu.Lock()

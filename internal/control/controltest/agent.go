@@ -25,6 +25,7 @@ type Agent struct {
 	OnRunChecks   func(context.Context, string) ([]control.CheckRun, error)
 	OnKeyStatus   func(context.Context) (control.KeyStatus, error)
 	OnKeyRotate   func(context.Context, control.KeyRotateRequest, func(control.SwitchoverStep)) (control.KeyRotation, error)
+	OnRender      func(context.Context, string) ([]control.TemplateRender, error)
 	OnReload      func(context.Context, bool) (control.ReloadResult, error)
 }
 
@@ -126,6 +127,14 @@ func (a Agent) RunChecks(ctx context.Context, name string) ([]control.CheckRun, 
 		return nil, nil
 	}
 	return a.OnRunChecks(ctx, name)
+}
+
+// RenderTemplates implements control.Agent.
+func (a Agent) RenderTemplates(ctx context.Context, name string) ([]control.TemplateRender, error) {
+	if a.OnRender == nil {
+		return nil, nil
+	}
+	return a.OnRender(ctx, name)
 }
 
 // Reload implements control.Agent.

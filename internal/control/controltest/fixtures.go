@@ -21,6 +21,7 @@ var Cases = map[string]func() control.Status{
 	"maintenance":    Maintenance,
 	"starting":       Starting,
 	"draining":       Draining,
+	"templates":      Templates,
 }
 
 // OtherKey: web2 has another gossip key, and goes on trying.
@@ -56,18 +57,18 @@ func AllWell() control.Status {
 		}},
 		Nodes: []control.Node{{
 			Name: "web1", Address: "10.0.0.11", Self: true, Voter: true, Alive: true, Since: day, Version: "0.4.0",
-			ConfigHash: "3f9ac1d2e4b5", Checks: []control.Check{check("apache")},
+			ConfigHash: "3f9ac1d2e4b5", Checks: []control.Check{check("apache")}, Templates: []control.Template{},
 			Groups: map[string]control.NodeGroup{"web": {State: control.StateActive, Eligible: true, Epoch: 1773371045, Since: day}},
 		}, {
 			Name: "web2", Address: "10.0.0.12", Voter: true, Alive: true, Since: day, Version: "0.4.0",
-			ConfigHash: "3f9ac1d2e4b5", RTTMs: 0.31, Checks: []control.Check{check("apache"), check("mysql")},
+			ConfigHash: "3f9ac1d2e4b5", RTTMs: 0.31, Checks: []control.Check{check("apache"), check("mysql")}, Templates: []control.Template{},
 			Groups: map[string]control.NodeGroup{
 				"web": {State: control.StateStandby, Eligible: true, Since: day},
 				"db":  {State: control.StateStandby, Eligible: true, Since: day},
 			},
 		}, {
 			Name: "db1", Address: "10.0.0.13", Voter: true, Alive: true, Since: day, Version: "0.4.0",
-			ConfigHash: "3f9ac1d2e4b5", RTTMs: 0.27, Checks: []control.Check{check("mysql")},
+			ConfigHash: "3f9ac1d2e4b5", RTTMs: 0.27, Checks: []control.Check{check("mysql")}, Templates: []control.Template{},
 			Groups: map[string]control.NodeGroup{"db": {State: control.StateActive, Eligible: true, Epoch: 1773371046, Since: Now.Add(-3*time.Hour - 12*time.Minute)}},
 		}},
 	}
@@ -158,7 +159,7 @@ func Starting() control.Status {
 	}
 	for i := range s.Nodes[1:] {
 		n := &s.Nodes[i+1]
-		*n = control.Node{Name: n.Name, Address: n.Address, Voter: true, Checks: []control.Check{}, Groups: map[string]control.NodeGroup{}}
+		*n = control.Node{Name: n.Name, Address: n.Address, Voter: true, Checks: []control.Check{}, Templates: []control.Template{}, Groups: map[string]control.NodeGroup{}}
 	}
 	return s
 }
@@ -170,5 +171,20 @@ func Draining() control.Status {
 	g.Owner, g.Since, g.Reason, g.Moves, g.NextOwner = "web2", Now.Add(-8*time.Second), "switchover from web1", 1, "web1"
 	s.Nodes[0].Groups["web"] = control.NodeGroup{State: control.StateDraining, Eligible: true, Reason: "14 connections left, 22 s at most", Since: g.Since}
 	s.Nodes[1].Groups["web"] = control.NodeGroup{State: control.StateActive, Eligible: true, Epoch: g.Epoch + 1, Since: g.Since}
+	return s
+}
+
+// Templates: the upstreams of one proxy are refused by its nginx, and the pool of the other waits for a cache.
+func Templates() control.Status {
+	s := AllWell()
+	at := func(d time.Duration) time.Time { return Now.Add(-d) }
+	s.Nodes[0].Templates = []control.Template{
+		{Name: "upstreams", File: "/var/lib/hbagent/templates/upstreams.conf", Status: control.TemplateFailing, Since: at(3 * time.Minute),
+			Message: `check refuses it: nginx: exit status 1: nginx: [emerg] unknown directive "sever" in /var/lib/hbagent/templates/upstreams.conf:2`},
+	}
+	s.Nodes[1].Templates = []control.Template{
+		{Name: "upstreams", File: "/var/lib/hbagent/templates/upstreams.conf", Status: control.TemplateCurrent, Since: at(time.Hour), Changed: at(time.Hour)},
+		{Name: "pool", File: "/var/lib/hbagent/templates/pool.php", Status: control.TemplateHeld, Message: "no node passes check memcached", Since: at(time.Minute)},
+	}
 	return s
 }
