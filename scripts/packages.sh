@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds dist/*.deb and dist/*.rpm for ARCH (that of this machine). The same
 # commit makes the same bytes: versions and times come from git only, unless
-# VERSION (like a tag: v1.2.0) says another version.
+# VERSION (like a tag: v1.2.0) says another version. DIST is another directory.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 go=${GO:-go}
@@ -32,8 +32,9 @@ export GOARCH
 # nfpm has a module of its own: nothing that it needs is needed by the agent.
 "$go" build -C tools/nfpm -o "$PWD/bin/nfpm" github.com/goreleaser/nfpm/v2/cmd/nfpm
 
-rm -rf dist
-mkdir -p dist/stage/man
+out=${DIST:-dist}
+rm -rf dist/stage "$out"/hbagent[-_]*.deb "$out"/hbagent-*.rpm
+mkdir -p dist/stage/man "$out"
 make -s build
 GOARCH=$ARCH make -s build BIN=dist/stage/hbagent
 for shell in bash zsh fish; do bin/hbagent completion $shell >dist/stage/hbagent.$shell; done
@@ -42,7 +43,7 @@ gzip -9n dist/stage/man/*
 gzip -9nc CHANGELOG.md >dist/stage/changelog.gz
 
 for packager in deb rpm; do
-  bin/nfpm package --config deploy/package/nfpm.yaml --packager $packager --target dist/ >/dev/null
+  bin/nfpm package --config deploy/package/nfpm.yaml --packager $packager --target "$out/" >/dev/null
 done
 rm -rf dist/stage
-ls dist/*.deb dist/*.rpm
+ls "$out"/*.deb "$out"/*.rpm

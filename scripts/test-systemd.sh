@@ -15,14 +15,11 @@ HBAGENT_HOSTS_BASE=$(scripts/hosts-base.sh)
 
 out=$PWD/bin/systemd
 rm -rf "$out"
-mkdir -p "$out"
-# The newer one first: then what is left in dist/ is what the tree is.
-make -s packages VERSION=v99.0.0 >/dev/null
-cp dist/*.deb "$out/newer.deb"
-make -s packages >/dev/null
-cp dist/*.deb "$out/hbagent.deb"
+for version in 1.0.0 1.1.0; do make -s packages VERSION=v$version DIST="$out/$version" >/dev/null; done
 
-export HBAGENT_HOSTS_BASE HBAGENT_TEST_DEB=$out/hbagent.deb HBAGENT_TEST_NEWER=$out/newer.deb HBAGENT_TEST_NO_SKIP=1
+export HBAGENT_HOSTS_BASE HBAGENT_TEST_NO_SKIP=1
+HBAGENT_TEST_DEB=$(echo "$out"/1.0.0/*.deb) HBAGENT_TEST_NEWER=$(echo "$out"/1.1.0/*.deb)
+export HBAGENT_TEST_DEB HBAGENT_TEST_NEWER
 # Programs of their own, and not `go test`: a signal then reaches them, and they
 # leave nothing behind.
 "$go" test -c -o "$out/booted.test" ./internal/lab/booted

@@ -46,23 +46,24 @@ type future struct {
 	unfit  map[string]bool
 	able   map[string]bool
 	off    map[string]bool
+	waits  map[string]bool
 }
 
 // changed applies what is assumed to a group.
 func (o *outlook) changed(v groupView, req control.PlanRequest) future {
-	f := future{groupView: v, ttl: o.ttl, unfit: map[string]bool{}, able: map[string]bool{}, off: map[string]bool{}}
+	f := future{groupView: v, ttl: o.ttl, unfit: map[string]bool{}, able: map[string]bool{}, off: map[string]bool{}, waits: map[string]bool{}}
 	f.s.Peers = maps.Clone(v.s.Peers)
 	for n, p := range f.s.Peers {
 		if slices.Contains(req.Down, n) {
 			p.Alive, p.Since = false, o.now
 		}
-		var failed bool
-		p.Fitness, failed = o.fitness(v, n, req)
+		var failed, works bool
+		p.Fitness, failed, works = o.fitness(v, n, req)
 		f.unfit[n] = failed
 		f.off[n] = o.nodes[n].maintenance != ""
-		f.able[n] = failed && !f.off[n] // of a peer as far as its checks tell
+		f.able[n], f.waits[n] = failed && !f.off[n], works && !p.Fitness.Eligible // of a peer as far as its checks tell
 		if n == o.node {
-			f.able[n] = v.s.Able
+			f.able[n], f.waits[n] = v.s.Able, v.s.Waits && !failed
 		}
 		f.s.Peers[n] = p
 	}
@@ -78,8 +79,8 @@ func (o *outlook) changed(v groupView, req control.PlanRequest) future {
 
 // fitness is whether a node might own a group then. Of another node less is known
 // than of this one (its hold and its link it judges itself), so what it has told
-// stands, unless a check that is assumed to fail speaks against it.
-func (o *outlook) fitness(v groupView, node string, req control.PlanRequest) (fit Fitness, failed bool) {
+// stands, unless a check that is assumed to fail speaks against it. works is what this node finds of it, hold apart.
+func (o *outlook) fitness(v groupView, node string, req control.PlanRequest) (fit Fitness, failed, works bool) {
 	c := v.self
 	if node != o.node {
 		c = Condition{Group: v.s.Group, Node: node, Maintenance: o.nodes[node].maintenance, Now: o.now}
@@ -96,20 +97,20 @@ func (o *outlook) fitness(v groupView, node string, req control.PlanRequest) (fi
 	told := v.s.Peers[node].Fitness
 	eligible, failed, reason := Judge(c)
 	if node != o.node && (!assumed || eligible) {
-		return told, failed && !told.Eligible
+		return told, failed && !told.Eligible, eligible
 	}
 	fit = Fitness{Eligible: eligible, Reason: reason, Since: told.Since}
 	if eligible != told.Eligible {
 		fit.Since = o.now
 	}
-	return fit, failed
+	return fit, failed, eligible
 }
 
 // seen is the situation as a node would see it.
 func (f *future) seen(node string, holds bool) Situation {
 	s := f.s
 	s.Node, s.Holds = node, holds
-	s.Self, s.Unfit, s.Able, s.Off = s.Peers[node].Fitness, f.unfit[node], f.able[node], f.off[node]
+	s.Self, s.Unfit, s.Able, s.Off, s.Waits = s.Peers[node].Fitness, f.unfit[node], f.able[node], f.off[node], f.waits[node]
 	return s
 }
 

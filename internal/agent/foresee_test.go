@@ -14,6 +14,7 @@ func TestForesee(t *testing.T) {
 	up := Peer{Alive: true, Since: ago(time.Hour), Fitness: Fitness{Eligible: true, Since: ago(time.Hour)}}
 	gone := Peer{Since: noon}
 	sick := Peer{Alive: true, Since: ago(time.Hour), Fitness: Fitness{Reason: "check web fails"}}
+	waiting := Peer{Alive: true, Since: ago(time.Hour), Fitness: Fitness{Reason: "healthy again, but not yet for 10s"}}
 	for _, tt := range []struct {
 		name string
 		edit func(*future)
@@ -41,6 +42,10 @@ func TestForesee(t *testing.T) {
 			f.s.Peers = map[string]Peer{"web1": gone, "web2": sick, "web3": sick}
 			f.unfit["web2"], f.able["web2"] = true, true
 		}, []string{"moves", "web2", "released", ""}},
+		{"owner down, the only other one waits for hold", func(f *future) {
+			f.s.Peers = map[string]Peer{"web1": waiting, "web2": gone, "web3": sick}
+			f.waits["web1"] = true
+		}, []string{"moves", "web1", "dead-owner", ""}},
 		{"nobody is left", func(f *future) { f.s.Peers = map[string]Peer{"web1": gone, "web2": gone, "web3": sick} }, []string{"nobody", "", "", ""}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -49,7 +54,7 @@ func TestForesee(t *testing.T) {
 					Group:  config.Group{Name: "web", Nodes: []string{"web1", "web2", "web3"}, Hold: 10 * time.Second, MaxMoves: config.Budget{Count: 4, Per: 10 * time.Minute}},
 					Holder: "web2", HeldSince: ago(10 * time.Minute), Now: noon, Peers: map[string]Peer{"web1": up, "web2": up, "web3": up},
 				}},
-				ttl: testTTL, unfit: map[string]bool{}, able: map[string]bool{}, off: map[string]bool{},
+				ttl: testTTL, unfit: map[string]bool{}, able: map[string]bool{}, off: map[string]bool{}, waits: map[string]bool{},
 			}
 			tt.edit(&f)
 			g := f.foresee()

@@ -21,6 +21,7 @@ type groupRun struct {
 	fitness  Fitness
 	unfit    bool
 	able     bool
+	waits    bool // for hold, and for nothing else
 	failedAt time.Time
 	decision Decision
 
@@ -137,7 +138,7 @@ func (l *loop) judge() {
 		c.Role = l.judgeRole(name, g, now)
 		g.able = g.iface != "" && !c.Stopping && c.OpenErr == "" && c.LinkDown == "" && (c.Role == nil || c.Role.Eligible)
 		eligible, failed, reason := Judge(c)
-		g.unfit = failed
+		g.unfit, g.waits = failed, !eligible && !failed && c.Waits()
 		if eligible != g.fitness.Eligible || g.fitness.Since.IsZero() {
 			g.fitness.Since = now
 		}
@@ -198,7 +199,7 @@ func (l *loop) situation(name string, g *groupRun) Situation {
 		holder = g.lastOwner
 	}
 	return Situation{
-		Group: g.cfg, Node: l.node, Self: g.fitness, Behind: behind[l.node], Unfit: g.unfit, Off: l.maintenance != "", Able: g.able, Peers: peers, Holds: g.open, Holder: holder,
+		Group: g.cfg, Node: l.node, Self: g.fitness, Behind: behind[l.node], Unfit: g.unfit, Waits: g.waits, Off: l.maintenance != "", Able: g.able, Peers: peers, Holds: g.open, Holder: holder,
 		Cause: g.cause, HeldSince: g.heldSince, Moves: g.recentMoves(time.Now()), Now: time.Now(),
 	}
 }

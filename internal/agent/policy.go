@@ -113,6 +113,13 @@ func judgeChecks(c Condition) (failed bool, reason string) {
 	return false, ""
 }
 
+// Waits reports whether nothing but hold speaks against a node that Judge finds neither eligible nor failed.
+func (c Condition) Waits() bool {
+	c.FailedAt = time.Time{}
+	eligible, _, _ := Judge(c)
+	return eligible
+}
+
 func inMaintenance(reason string) string { return "in maintenance: " + reason }
 
 func failing(check, message string) string {
@@ -140,6 +147,8 @@ type Situation struct {
 	// Unfit tells that Self is not eligible because something does not work,
 	// which is what moves a group; waiting for hold does not.
 	Unfit bool
+	// Waits tells that nothing but Group.Hold speaks against Self: it works, and has not for long.
+	Waits bool
 	// Off tells that a person wants this node to own nothing.
 	Off bool
 	// Able tells that nothing but checks speaks against this node: it could
@@ -190,16 +199,29 @@ func Decide(s Situation) Decision {
 	return d
 }
 
-// lastResort lets the last owner have its group back that handed it over and
-// finds that nobody could take it: it stays where it was. Any other candidate
-// comes first.
+// lastResort lets a node have the group that is not eligible, where nobody else could take it. The last owner that
+// handed it over stays where it was; one that works and waits for hold is better than none: hold is there to
+// keep a group from going to and fro, and not to leave it without an owner. Any other candidate comes first.
 func lastResort(s Situation, d Decision) Decision {
-	if d.Stand || !s.Able || !s.Unfit || s.Holder != s.Node {
+	if d.Stand {
 		return d
 	}
-	if target, _ := best(s); target == "" {
-		d.Stand, d.Rank = true, len(s.Group.Nodes)
+	switch {
+	case s.Able && s.Unfit && s.Holder == s.Node:
+		if target, _ := best(s); target != "" {
+			return d
+		}
+	case s.Waits:
+		for _, n := range s.Group.Nodes {
+			// The present holder is none: the question comes up when it is gone.
+			if p := s.Peers[n]; n != s.Node && n != s.Holder && p.Alive && p.Fitness.Eligible {
+				return d
+			}
+		}
+	default:
+		return d
 	}
+	d.Stand, d.Rank = true, len(s.Group.Nodes)
 	return d
 }
 

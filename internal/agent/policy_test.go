@@ -68,6 +68,10 @@ func TestDecide(t *testing.T) {
 	held := func(s *Situation) { s.Holds, s.Holder = true, s.Node }
 	unfit := func(s *Situation) { held(s); s.Unfit, s.Self = true, Fitness{Reason: mine} }
 	lost := func(s *Situation) { s.Holds, s.Able, s.Peers["web2"], s.Peers["web3"] = false, true, sick, down }
+	waits := func(s *Situation) {
+		s.Waits, s.Able, s.Self, s.Holder = true, true, Fitness{Reason: "not yet"}, "web2"
+		s.Peers["web2"], s.Peers["web3"] = down, sick
+	}
 	off := func(s *Situation) { s.Off, s.Self = true, Fitness{Reason: mine} }
 	failback := func(s *Situation) { s.Node, s.Group.Failback = "web2", true; held(s) }
 	for _, tt := range []struct {
@@ -109,6 +113,11 @@ func TestDecide(t *testing.T) {
 		{name: "no last resort while another could", edits: []func(*Situation){unfit, lost}, edit: func(s *Situation) { s.Peers["web3"] = up }, want: Decision{}},
 		{name: "no last resort without a link", edits: []func(*Situation){unfit, lost}, edit: func(s *Situation) { s.Able = false }, want: Decision{}},
 		{name: "no last resort of a stranger", edits: []func(*Situation){unfit, lost}, edit: func(s *Situation) { s.Holder = "web2" }, want: Decision{}},
+
+		{name: "hold is no reason for nobody", edits: []func(*Situation){waits}, want: Decision{Stand: true, Rank: 3}},
+		{name: "hold, and the dead owner still counts as alive", edits: []func(*Situation){waits}, edit: func(s *Situation) { s.Peers["web2"] = up }, want: Decision{Stand: true, Rank: 3}},
+		{name: "hold, while another could", edits: []func(*Situation){waits}, edit: func(s *Situation) { s.Peers["web3"] = up }, want: Decision{}},
+		{name: "hold, and nobody had it", edits: []func(*Situation){waits}, edit: func(s *Situation) { s.Holder, s.Peers["web2"] = "", up }, want: Decision{}},
 
 		{name: "no failback", edits: []func(*Situation){failback}, edit: func(s *Situation) { s.Group.Failback = false }, want: Decision{Stand: true, Rank: 1}},
 		{name: "failback", edits: []func(*Situation){failback}, want: Decision{Stand: true, Rank: 1, MoveTo: "web1", Cause: CauseFailback, Reason: "web1 is preferred and healthy again"}},

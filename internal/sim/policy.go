@@ -30,6 +30,7 @@ type claim struct {
 	fitness  agent.Fitness
 	unfit    bool
 	able     bool
+	waits    bool
 	failedAt time.Time
 
 	open      bool
@@ -134,7 +135,7 @@ func (h *host) decide() {
 		if failed {
 			c.failedAt = now
 		}
-		c.unfit = failed
+		c.unfit, c.waits = failed, !eligible && !failed && judged.Waits()
 		if eligible != c.fitness.Eligible || c.fitness.Since.IsZero() {
 			c.fitness.Since = now
 		}
@@ -165,7 +166,7 @@ func (h *host) situation(g int) agent.Situation {
 	budget := h.w.configs[g].MaxMoves
 	c.moves = slices.DeleteFunc(c.moves, func(m move) bool { return now.Sub(m.at) >= budget.Per })
 	return agent.Situation{
-		Group: h.w.configs[g], Node: h.name, Self: c.fitness, Unfit: c.unfit, Able: c.able, Peers: h.seen, Holds: c.open, Holder: holder,
+		Group: h.w.configs[g], Node: h.name, Self: c.fitness, Unfit: c.unfit, Waits: c.waits, Able: c.able, Peers: h.seen, Holds: c.open, Holder: holder,
 		Cause: c.cause, HeldSince: c.heldSince, Moves: len(c.moves), Now: now,
 	}
 }
