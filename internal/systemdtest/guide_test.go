@@ -26,16 +26,25 @@ func TestGuide(t *testing.T) { newReader(t).follow(t, "../../docs/guide.md") }
 // The page that people see first has the same steps in short.
 func TestReadme(t *testing.T) { newReader(t).follow(t, "../../README.md") }
 
+// The runbook, at a site that the guide has made; there is a fourth machine with the package on it.
+func TestOperations(t *testing.T) {
+	r := newReader(t, "web1", "web2", "db1", "db2")
+	r.follow(t, "../../README.md")
+	r.do(t, "the new machine", "laptop", step{does: "scp hbagent_*.deb root@db2:"})
+	r.do(t, "the new machine", "db2", step{does: "apt-get install -y ./hbagent_*.deb"})
+	r.follow(t, "../../docs/operations.md")
+}
+
 // A reader does what a document says, at a site of his own.
 type reader struct {
 	*site
 	laptop *booted.Laptop
 }
 
-func newReader(t *testing.T) *reader {
+func newReader(t *testing.T, machines ...string) *reader {
 	t.Helper()
 	deb, newer := needFile(t, "HBAGENT_TEST_DEB"), needFile(t, "HBAGENT_TEST_NEWER")
-	r := &reader{site: newSite(t)}
+	r := &reader{site: newSite(t, machines...)}
 	var err error
 	r.laptop, err = r.Laptop()
 	must(t, err)
@@ -162,10 +171,16 @@ func (r *reader) gone(ctx context.Context, name string, boots int, off bool) err
 // help does what the reader does without a command.
 func (r *reader) help(t *testing.T, what string) {
 	t.Helper()
-	name, power := strings.CutPrefix(what, "power on ")
+	words := strings.SplitN(what, " ", 3)
 	switch {
-	case power:
-		must(t, r.Machine(name).PowerOn(labtest.Within(t, patience)))
+	case strings.HasPrefix(what, "power on "):
+		must(t, r.Machine(words[2]).PowerOn(labtest.Within(t, patience)))
+	case strings.HasPrefix(what, "power off "):
+		must(t, r.Machine(words[2]).PowerOff())
+	case words[0] == "on" && len(words) == 3: // what an editor does
+		if out, err := r.shell(labtest.Within(t, patience), words[1], words[2]); err != nil {
+			t.Fatalf("%s: %v: %s", what, err, out)
+		}
 	case what == "take your time": // longer than hold
 		r.settled(t)
 	default:

@@ -42,10 +42,10 @@ type site struct {
 	report []string // one line for each measured thing
 }
 
-// newSite boots the machines. The web servers answer with their machine's name.
-func newSite(t *testing.T) *site {
+// newSite boots the machines, by default web1, web2 and db1. The web servers answer with their machine's name.
+func newSite(t *testing.T, machines ...string) *site {
 	t.Helper()
-	w := labtest.New(t, lab.Options{})
+	w := labtest.New(t, lab.Options{Nodes: machines})
 	b, err := booted.New(labtest.Within(t, patience), w)
 	if errors.Is(err, booted.ErrNoBase) {
 		labtest.Skip(t, err.Error())
