@@ -23,11 +23,8 @@ var endless = []string{"--watch", "--follow"}
 // The guide, word by word, on three machines that know nothing.
 func TestGuide(t *testing.T) { newReader(t).follow(t, "../../docs/guide.md") }
 
-// The page that people see first has the same steps in short.
-func TestReadme(t *testing.T) { newReader(t).follow(t, "../../README.md") }
-
-// The runbook, at a site that the guide has made; there is a fourth machine with the package on it.
-func TestOperations(t *testing.T) {
+// The page that people see first makes a site, and the runbook keeps it running. There is a fourth machine with the package on it.
+func TestReadmeAndOperations(t *testing.T) {
 	r := newReader(t, "web1", "web2", "db1", "db2")
 	r.follow(t, "../../README.md")
 	r.do(t, "the new machine", "laptop", step{does: "scp hbagent_*.deb root@db2:"})

@@ -227,7 +227,7 @@ func other(web string) string {
 }
 
 // moves does something after which the address must be at a machine, and notes how long the client got no answer: at most
-// promise, with slack.
+// promise, with slack; and in a planned move no connection fails.
 func (s *site) moves(t *testing.T, what, to string, promise time.Duration, deed func(context.Context) error) {
 	t.Helper()
 	ctx, began := labtest.Within(t, patience), time.Now()
@@ -235,7 +235,11 @@ func (s *site) moves(t *testing.T, what, to string, promise time.Duration, deed 
 	must(t, s.arp.WaitAnswers(ctx, began, to))
 	must(t, s.client.WaitAnswer(ctx, time.Now(), to))
 	gap := s.client.LongestGap(began, time.Now()).Length()
-	s.note("%-50s %5d ms without an answer, promised %v", what, gap.Milliseconds(), promise)
+	tally := s.client.Tally(began, time.Now())
+	s.note("%-50s %5d ms without an answer, promised %v; %d of %d new connections failed", what, gap.Milliseconds(), promise, tally.Failed, tally.Asked)
+	if promise == promisePlanned && tally.Failed > 0 {
+		t.Errorf("%s: of %d new connections %d failed, want none%s", what, tally.Asked, tally.Failed, firstFailure(s.client, began))
+	}
 	if gap > slack*promise {
 		t.Errorf("%s: the client got no answer for %v; the promise is %v, and %d times that is allowed here", what, gap, promise, slack)
 	}
