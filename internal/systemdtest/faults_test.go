@@ -172,7 +172,9 @@ func (s *site) maintenance(t *testing.T) {
 		}
 		return ""
 	}
+	began := time.Now()
 	s.waitStatus(t, everywhere, in)
+	s.note("%-50s %5.1f s until the last connection had finished", "", time.Since(began).Seconds())
 	s.stays(t, "reboot in maintenance", other(at), s.Machine(at).Reboot)
 	s.waitStatus(t, everywhere, in)
 	s.stays(t, "maintenance off", other(at), s.command(at, "hbagent", "maintenance", "off"))
