@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The file system that the booted machines of `make test-systemd` and `make
 # hosts` start from: a small system of this machine's own distribution with
-# systemd, Apache and an SSH server. Made once (about a minute, 400 MB), kept,
-# and only read from then on. Prints where it is.
+# systemd, Apache, an nginx that is not started, and an SSH server. Made once
+# (about a minute, 400 MB), kept, and only read from then on. Prints where it is.
 #
 # HBAGENT_HOSTS_CACHE is where it is kept: on a disk, not on a tmpfs.
 set -euo pipefail
@@ -11,7 +11,7 @@ cache=${HBAGENT_HOSTS_CACHE:-/var/cache/hbagent-hosts}
 
 # What a small server has. No hbagent, and no nftables: the agent needs the
 # kernel's only.
-packages=systemd,systemd-sysv,dbus,iproute2,iputils-ping,procps,apache2,curl,openssh-server,openssh-client
+packages=systemd,systemd-sysv,dbus,iproute2,iputils-ping,procps,apache2,nginx-light,curl,openssh-server,openssh-client
 
 fail() { echo "hosts-base: $*" >&2; exit 1; }
 
@@ -54,6 +54,7 @@ for unit in getty@tty1.service console-getty.service e2scrub_reap.service system
   apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer e2scrub_all.timer; do
   ln -sf /dev/null "$making/etc/systemd/system/$unit"
 done
+chroot "$making" systemctl --quiet disable nginx.service # port 80 is Apache's
 chroot "$making" systemctl --quiet enable systemd-networkd.service apache2.service ssh.service
 # The machines trust each other, as those of one administrator do.
 install -d -m 0700 "$making/root/.ssh"
