@@ -56,7 +56,7 @@ expect 'systemctl stop hbagent-commands.socket hbagent' prerm remove
 expect 'systemctl disable --now hbagent-commands.socket hbagent' prerm 0
 expect 'systemctl daemon-reload' postrm remove
 expect 'systemctl daemon-reload' postrm 0
-expect 'rm -rf /var/lib/hbagent /run/hbagent /etc/hbagent; rm -f /etc/systemd/system/multi-user.target.wants/hbagent.service; systemctl daemon-reload' \
+expect 'rm -rf /var/lib/hbagent /run/hbagent /etc/hbagent; rm -f /etc/systemd/system/multi-user.target.wants/hbagent.service; rm -f /etc/systemd/system/sockets.target.wants/hbagent-commands.socket; systemctl daemon-reload' \
   postrm purge
 
 # A config that is there needs no advice; a restart that fails fails no upgrade.

@@ -102,6 +102,7 @@ func TestTemplateDuringARestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, web1, _, db1 := settled(t, testConfig)
 		k := w.keep(db1)
+		w.wait(template.StartPatience) // what is unknown counts from now on
 		k.has("web1 web2")
 		web1.kill(context.Canceled)
 		web1 = w.boot("web1")
