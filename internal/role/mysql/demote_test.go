@@ -62,12 +62,21 @@ func TestHandOverLetsFinishAndKills(t *testing.T) {
 	reading := start(t, client(t, db1), "SELECT SLEEP(3) FROM shop.t WHERE id = 1")
 	db1.runs("SELECT SLEEP", 1)
 
-	handed := make(chan error, 1)
+	handed, began := make(chan error, 1), time.Now()
 	go func() { handed <- db1.role.HandOver(t.Context(), c, db2.role.CatchUp) }()
 	// The role waits for those transactions: one of them ends in time.
+	soon(t, func() error {
+		if len(db1.role.turn) == 0 {
+			return errors.New("HandOver has not begun")
+		}
+		return nil
+	})
 	_, err := short.ExecContext(t.Context(), "COMMIT")
 	must(t, err)
 	must(t, <-handed)
+	if took := time.Since(began); took < db1.role.o.DemoteTimeout {
+		t.Errorf("it has waited %v for transactions that do not end, want %v", took, db1.role.o.DemoteTimeout)
+	}
 	if !db1.isReadOnly() {
 		t.Fatal("the master is writable after the handover")
 	}

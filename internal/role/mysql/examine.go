@@ -49,7 +49,7 @@ func (r *Role) Examine(ctx context.Context) ([]Finding, error) {
 	for _, e := range settingsToExamine {
 		names = append(names, e.names...)
 	}
-	names = append(names, "replica_net_timeout", "slave_net_timeout")
+	names = append(names, "replica_net_timeout", "slave_net_timeout", "rpl_semi_sync_master_wait_no_slave", "rpl_semi_sync_source_wait_no_replica")
 	vars, err := r.server.pairs(ctx, "SHOW GLOBAL VARIABLES WHERE Variable_name IN "+listOf(names))
 	if err != nil {
 		return nil, err
@@ -83,6 +83,12 @@ func examineSettings(st state, vars map[string]string) []Finding {
 			found = append(found, Finding{What: fmt.Sprintf("%s is %d: so many seconds may pass until a replica notices that the line to its master is dead", name, seconds),
 				Do: fmt.Sprintf("%s = %d", name, slaveNetTimeoutMax)})
 			break
+		}
+	}
+	for _, name := range []string{"rpl_semi_sync_master_wait_no_slave", "rpl_semi_sync_source_wait_no_replica"} {
+		if st.semi.masterEnabled && isOn(vars[name]) {
+			found = append(found, Finding{Severe: true, What: name + " is ON: as a replica it waits itself for a replica that it has not, and does not apply anything until rpl_semi_sync_*_timeout has passed",
+				Do: name + " = OFF"})
 		}
 	}
 	if !st.semi.known || !st.semi.masterEnabled || !st.semi.slaveEnabled {

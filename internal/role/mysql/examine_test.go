@@ -38,7 +38,9 @@ func TestExamine(t *testing.T) {
 		"accounts that write in spite of read_only cannot be seen by this account | grant it SELECT ON mysql.*")
 	db1.do("SET GLOBAL sync_binlog = 1", "SET GLOBAL innodb_flush_log_at_trx_commit = 1", "SET GLOBAL slave_net_timeout = 10",
 		"SET GLOBAL gtid_strict_mode = ON", "SET GLOBAL binlog_format = ROW",
-		"SET GLOBAL rpl_semi_sync_master_enabled = ON", "SET GLOBAL rpl_semi_sync_slave_enabled = ON",
+		"SET GLOBAL rpl_semi_sync_master_enabled = ON", "SET GLOBAL rpl_semi_sync_slave_enabled = ON")
+	has(find(), "true rpl_semi_sync_master_wait_no_slave is ON: ")
+	db1.do("SET GLOBAL rpl_semi_sync_master_wait_no_slave = OFF",
 		"GRANT SELECT ON mysql.* TO hbagent@'%'")
 	if got := find(); got != "" {
 		t.Errorf("a server that is as it should be:\n%s", got)

@@ -16,6 +16,9 @@ const (
 	settleRounds = 3
 	// undoLimit bounds the way back, whose caller's time may be over.
 	undoLimit = 10 * time.Second
+	// See seenSince.
+	seenLimit = time.Second
+	seenPoll  = 10 * time.Millisecond
 )
 
 // HandOver implements agent.Role. Its steps: let finish what is under way; no writes
@@ -39,6 +42,10 @@ func (r *Role) HandOver(ctx context.Context, c role.Claim, catchUp func(ctx cont
 
 func (r *Role) handOver(ctx context.Context, c role.Claim, catchUp func(ctx context.Context, position string) error) error {
 	if _, err := r.letFinish(ctx, r.o.DemoteTimeout); err != nil {
+		return err
+	}
+	// The next look at the writers would have to wait: better now than without writes.
+	if err := pause(ctx, time.Until(r.server.fresh)); err != nil {
 		return err
 	}
 	if _, err := still(c); err != nil {
@@ -125,5 +132,24 @@ func (r *Role) CatchUp(ctx context.Context, position string) error {
 	if err := r.apply(ctx, p, nil); err != nil {
 		return fmt.Errorf("catch up: %w", err)
 	}
+	r.seenSince(ctx, time.Now())
 	return nil
+}
+
+// seenSince waits, for a moment at most, until the agent has been told what the server
+// is like now: it is about to be asked for the group, and must not refuse because of
+// how far behind it was before.
+func (r *Role) seenSince(ctx context.Context, since time.Time) {
+	for deadline := since.Add(seenLimit); time.Now().Before(deadline); {
+		r.mu.Lock()
+		seen := r.seenAt
+		r.mu.Unlock()
+		if seen.After(since) {
+			return
+		}
+		r.hurry()
+		if pause(ctx, seenPoll) != nil {
+			return
+		}
+	}
 }

@@ -253,5 +253,3 @@ func soon(t *testing.T, ready func() error) {
 		}
 	}
 }
-
-const sigstop = syscall.SIGSTOP

@@ -216,6 +216,12 @@ func TestMySQL8Errors(t *testing.T) {
 	if !strings.Contains(r.note, "cannot follow db1: error 1064") || strings.Contains(r.note, replicationPassword) {
 		t.Errorf("%q", r.note)
 	}
+	own.source = sourceStatus()
+	own.source["Last_SQL_Errno"], own.source["Last_SQL_Error"] = "1062", "Duplicate entry"
+	c, _ := claim(4)
+	if err := r.Prepare(t.Context(), c); err == nil || errors.Is(err, role.ErrNotNow) || !strings.Contains(err.Error(), "error 1062") {
+		t.Errorf("Prepare with an applier that has failed: %v", err)
+	}
 	own.refuse["SHOW REPLICA STATUS"] = &mysql.MySQLError{Number: erSpecificAccessDenied, Message: "Access denied; you need (at least one of) the SUPER, REPLICATION CLIENT privilege(s) for this operation"}
 	if _, _, err := look(t.Context(), r.server, time.Now()); err == nil || !strings.Contains(err.Error(), "lacks a privilege (docs/mysql.md lists them)") {
 		t.Errorf("%v", err)

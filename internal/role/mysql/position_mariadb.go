@@ -132,20 +132,28 @@ func (m mariaSet) head(domain uint32) (head stream, ok bool) {
 // domain was used.
 func (m mariaSet) lacks(q mariaSet) (n uint64, detail string) {
 	var parts []string
+	add := func(k stream, after, last uint64) {
+		n += last - after
+		part := fmt.Sprintf("%d-%d-%d", k.domain, k.server, last)
+		if last > after+1 {
+			part = fmt.Sprintf("%d-%d-%d to ", k.domain, k.server, after+1) + part
+		}
+		parts = append(parts, part)
+	}
 	for _, head := range q.headStreams() {
-		if m.hasUpTo(head, q[head], q) && m.hasDomain(q, head.domain) {
+		if m.hasDomain(q, head.domain) {
 			continue
 		}
-		fork := m.common(q, head.domain)
-		last := q[head]
-		if last <= fork { // a stream that ends before the fork and is not in m: not of one history
-			last = fork + 1
+		if fork := m.common(q, head.domain); q[head] > fork {
+			add(head, fork, q[head])
+			continue
 		}
-		n += last - fork
-		if last == fork+1 {
-			parts = append(parts, fmt.Sprintf("%d-%d-%d", head.domain, head.server, last))
-		} else {
-			parts = append(parts, fmt.Sprintf("%d-%d-%d to %d-%d-%d", head.domain, head.server, fork+1, head.domain, head.server, last))
+		// Both have the head of the domain, and not what comes before it: no history is
+		// like that, unless numbers were used twice.
+		for _, k := range slices.SortedFunc(maps.Keys(q), compareStreams) {
+			if k.domain == head.domain && !m.hasUpTo(k, q[k], q) {
+				add(k, m[k], q[k])
+			}
 		}
 	}
 	return n, strings.Join(parts, ", ")

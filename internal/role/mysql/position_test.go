@@ -48,6 +48,7 @@ func TestPositions(t *testing.T) {
 		"made from a backup":     {"0-1-500", "0-1-500,0-2-300", 0, ""},
 		"a backup, behind":       {"0-1-500", "0-1-510,0-2-300", 10, "0-1-501 to 0-1-510"},
 		"a backup, another line": {"0-1-500", "0-2-300", 300, "0-2-1 to 0-2-300"},
+		"a tail below a head":    {"0-1-100,0-2-110", "0-1-105,0-2-110", 5, "0-1-101 to 0-1-105"},
 		"MySQL all":              {uuidA + ":1-5", uuidA + ":1-5", 0, ""},
 		"MySQL less":             {uuidA + ":1-5", uuidA + ":1-7", 2, uuidA + ":6-7"},
 		"MySQL a hole":           {uuidA + ":1-3:5", uuidA + ":1-7", 3, uuidA + ":4:6-7"},

@@ -75,6 +75,7 @@ type Role struct {
 	endStep   context.CancelCauseFunc // of the step that is under way; nil if none
 	minor     bool                    // it is one of Run's, which anything else ends
 	diverged  string                  // why this server must not follow its leader
+	seenAt    time.Time               // when the look began that the agent was last told of
 	note      string                  // what Run cannot do, for Observation.Warning
 
 	wake chan struct{} // Run looks at once

@@ -65,6 +65,9 @@ func (r *Role) tick(ctx context.Context, answers chan<- answer) {
 	diverged, note := r.diverged, r.note
 	r.mu.Unlock()
 	r.o.Tell.Observed(r.memory.observed(st, r.o.Nodes, diverged, note))
+	r.mu.Lock()
+	r.seenAt = st.at
+	r.mu.Unlock()
 
 	r.checkClaim()
 	switch intent, claim, leader := r.wanted(); intent {

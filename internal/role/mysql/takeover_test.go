@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +36,9 @@ func TestTakeover(t *testing.T) {
 	if got := db2.ask("SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE COMMAND LIKE 'Slave%'"); got != "0" {
 		t.Errorf("%s threads of a replica run on the master", got)
 	}
+	if row, err := db2.role.server.columns(t.Context(), "SHOW SLAVE STATUS"); err != nil || row != nil {
+		t.Errorf("restarted, the new master would follow %s (%v)", row["Master_Host"], err)
+	}
 
 	db1.start()
 	if !db1.isReadOnly() {
@@ -44,6 +49,12 @@ func TestTakeover(t *testing.T) {
 	db1.caughtUp(db2)
 	if got := db1.ask("SELECT GROUP_CONCAT(v ORDER BY id) FROM shop.t"); got != "a,b,c" {
 		t.Errorf("the old master has %s", got)
+	}
+	// What it has itself is not asked for again: the new master need not have it any more.
+	text, err := os.ReadFile(filepath.Join(db1.dir, "log"))
+	must(t, err)
+	if !strings.Contains(string(text), "replication starts at GTID position '0-1-") {
+		t.Error("the old master follows from the beginning, and not from where it is")
 	}
 	if e := db1.told("follows db2"); !strings.Contains(e.Detail, "0-1-") {
 		t.Errorf("%+v", e)
