@@ -191,8 +191,29 @@ func (m *mariadbd) stop() {
 	<-m.done
 }
 
-// freeze lets the server hang with its port open.
-func (m *mariadbd) freeze() { m.t.Helper(); must(m.t, m.cmd.Process.Signal(syscall.SIGSTOP)) }
+// freeze lets the server hang with its port open, and waits until every thread does.
+func (m *mariadbd) freeze() {
+	m.t.Helper()
+	must(m.t, m.cmd.Process.Signal(syscall.SIGSTOP))
+	soon(m.t, func() error {
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", m.cmd.Process.Pid))
+		if err != nil || len(tasks) == 0 {
+			return fmt.Errorf("no threads: %w", err)
+		}
+		for _, task := range tasks {
+			b, err := os.ReadFile(task)
+			if err != nil {
+				return err
+			}
+			// proc_pid_stat(5): the state follows the name, which is in brackets.
+			if _, rest, ok := strings.Cut(string(b), ") "); !ok || rest[0] != 'T' {
+				return fmt.Errorf("%s runs", task)
+			}
+		}
+		return nil
+	})
+}
+
 func (m *mariadbd) thaw()   { m.t.Helper(); must(m.t, m.cmd.Process.Signal(syscall.SIGCONT)) }
 
 // do runs statements in one session, as root, whom read_only does not stop.
