@@ -214,7 +214,7 @@ func (m *mariadbd) freeze() {
 	})
 }
 
-func (m *mariadbd) thaw()   { m.t.Helper(); must(m.t, m.cmd.Process.Signal(syscall.SIGCONT)) }
+func (m *mariadbd) thaw() { m.t.Helper(); must(m.t, m.cmd.Process.Signal(syscall.SIGCONT)) }
 
 // do runs statements in one session, as root, whom read_only does not stop.
 func (m *mariadbd) do(statements ...string) {
