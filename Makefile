@@ -8,7 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/hbagent/hbagent/internal/cli.version=$(VERSION) -X github.com/hbagent/hbagent/internal/cli.commit=$(COMMIT)
 
-.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench sim schema cost latency outage handover chaos loss load screenshot database clean
+.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench sim schema cost latency outage handover chaos loss load screenshot database stage3 clean
 
 help: ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,7 @@ install: build ## the program, the unit and an example config, below $(DESTDIR)
 	install -D -m 0644 deploy/examples/proxy-pair.toml $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/proxy-pair.toml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/templates deploy/examples/templates/*.tmpl
 	install -D -m 0644 deploy/examples/two-machines-witness.toml $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/two-machines-witness.toml
+	cd deploy/examples && find stage3 -type f -exec install -D -m 0644 {} $(abspath $(DESTDIR))$(PREFIX)/share/doc/hbagent/examples/{} \;
 	install -D -m 0644 deploy/examples/mysql-pair.toml $(DESTDIR)$(PREFIX)/share/doc/hbagent/examples/mysql-pair.toml
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/hbagent/monitoring deploy/monitoring/*
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/hbagent/schema docs/schema/*.schema.json
@@ -100,6 +101,9 @@ screenshot: ## docs/images: the status page, light, dark and on a phone; needs C
 
 database: ## the MySQL role under writes: ROUNDS (20) planned moves, crashes and power cuts of real MariaDB servers
 	HBAGENT_DATABASE_ROUNDS=$(or $(ROUNDS),20) $(GO) test -count=1 -timeout 60m -v -run '$(or $(RUN),TestSwitchover|TestCrash|TestPowerCutOfTheSite)' ./internal/e2e/database
+
+stage3: ## every part of a whole site fails, ROUNDS (3) times each: what a visitor notices
+	HBAGENT_STAGE3_ROUNDS=$(or $(ROUNDS),3) $(GO) test -count=1 -timeout 60m -v -run TestFaults ./internal/e2e/stage3
 
 clean: ## remove what was built
 	rm -rf bin dist

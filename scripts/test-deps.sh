@@ -7,7 +7,7 @@ set -euo pipefail
 # command -> package
 declare -A need=(
   [ip]=iproute2 [nft]=nftables [tcpdump]=tcpdump [setpriv]=util-linux
-  [apache2]=apache2 [mariadbd]=mariadb-server [memcached]=memcached [nginx]=nginx-light
+  [apache2]=apache2 [mariadbd]=mariadb-server [memcached]=memcached [php]=php-cli [nginx]=nginx-light
   [gcc]=gcc [systemd-analyze]=systemd [spin]=spin
   [groff]=groff-base [promtool]=prometheus
   [chromium]=chromium [node]=nodejs [npm]=npm
@@ -21,6 +21,8 @@ for cmd in "${!need[@]}"; do
   PATH=$PATH:/usr/sbin:/sbin command -v "$cmd" >/dev/null || missing+=("${need[$cmd]}")
 done
 compgen -G '/usr/lib/apache2/modules/libphp*.so' >/dev/null || missing+=(libapache2-mod-php)
+compgen -G '/usr/lib/php/*/mysqli.so' >/dev/null || missing+=(php-mysql)
+compgen -G '/usr/lib/php/*/memcached.so' >/dev/null || missing+=(php-memcached)
 # Without any font a browser draws no text.
 [ -e /usr/share/fonts/truetype/liberation ] || missing+=(fonts-liberation)
 # The race detector needs the C library's headers beside the compiler.

@@ -137,7 +137,11 @@ func (l *loop) openNow(g *groupRun, e lease.Open) {
 	won := e.Cause != lease.CauseConfirmed
 	if won {
 		g.heldSince = time.Now()
-		g.cause, g.why = causeOf(e, cmp.Or(g.owner, g.lastOwner))
+		last := cmp.Or(g.owner, g.lastOwner)
+		if p := l.peers[last]; e.Cause == lease.CauseFree && p != nil && l.silent(last, p) {
+			e.Cause = lease.CauseExpired // an earlier try of ours has taken its place, and was given back
+		}
+		g.cause, g.why = causeOf(e, last)
 	}
 	if err := l.addrs.Open(e.Group, time.Duration(e.Until)); err != nil {
 		l.log.Error("cannot open the group", "group", e.Group, "error", err)

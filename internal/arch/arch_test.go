@@ -48,7 +48,8 @@ var may = []struct {
 	{"internal/words", nil},
 	{"internal/doctor", []string{"internal/agent", "internal/control", "internal/config", "internal/detect", "pkg/cluster", "pkg/vip"}},
 	{"internal/sim", []string{"internal/agent", "internal/config", "pkg/checks", "pkg/lease"}},
-	{"internal/lab", []string{"internal/control"}},
+	{"internal/lab", []string{"internal/control", "deploy"}}, // the example that it runs
+	{"deploy", nil},
 	// Helpers for tests, below the package that they help with.
 	{"internal/lab/...", []string{"internal/lab", "internal/lab/booted", "internal/lab/chaos", "internal/control"}},
 	{"internal/template", nil},

@@ -30,8 +30,12 @@ func (n *Node) StartAgent(ctx context.Context, extra ...string) error {
 	if p := n.runningAgent(); p != nil {
 		return fmt.Errorf("%s: an agent runs already", n.Name)
 	}
-	p, err := n.Start(AgentLog, n.w.hbagent(append([]string{"agent", "-c", n.ConfigFile(), "--node", n.Name,
-		"--run-dir", n.RunDir(), "--state-dir", n.StateDir()}, extra...)...))
+	cmd := n.w.hbagent(append([]string{"agent", "-c", n.ConfigFile(), "--node", n.Name,
+		"--run-dir", n.RunDir(), "--state-dir", n.StateDir()}, extra...)...)
+	if n.machine {
+		cmd = n.mounted(cmd)
+	}
+	p, err := n.Start(AgentLog, cmd)
 	if err != nil {
 		return err
 	}
@@ -45,6 +49,13 @@ func (n *Node) StartAgent(ctx context.Context, extra ...string) error {
 		_, err := n.Status(ctx)
 		return err
 	})
+}
+
+// mounted lets a command see the machine's directory at machineDir: a shell in a mount namespace of its own, which
+// becomes the command (unshare(1), mount(8)).
+func (n *Node) mounted(cmd *exec.Cmd) *exec.Cmd {
+	const script = `mount --bind "$0" ` + machineDir + ` && exec "$@"`
+	return exec.Command("unshare", append([]string{"--mount", "--", "sh", "-c", script, n.Dir(), cmd.Path}, cmd.Args[1:]...)...)
 }
 
 // StartAgents starts the agent of every node.

@@ -46,8 +46,8 @@ type Database struct {
 // DatabaseOptions describe them.
 type DatabaseOptions struct {
 	Nodes    []string
-	SemiSync bool     // a commit waits for a replica
-	Args     []string // more arguments of every server
+	SemiSync time.Duration // a commit waits for a replica, for so long if there seems to be one; 0: it does not
+	Args     []string      // more arguments of every server
 }
 
 // Databases prepares the servers. Start them, then the agents.
@@ -58,9 +58,9 @@ func (w *World) Databases(ctx context.Context, o DatabaseOptions) (*Databases, e
 		return nil, err
 	}
 	args := append([]string{"--log-bin=bin", "--binlog-format=ROW", "--log-slave-updates", "--gtid-strict-mode", "--read-only", "--slave-net-timeout=5"}, o.Args...)
-	if o.SemiSync {
+	if o.SemiSync > 0 {
 		args = append(args, "--rpl-semi-sync-master-enabled=ON", "--rpl-semi-sync-slave-enabled=ON", "--rpl-semi-sync-master-wait-point=AFTER_SYNC",
-			"--rpl-semi-sync-master-timeout=3600000", "--rpl-semi-sync-master-wait-no-slave=OFF",
+			fmt.Sprintf("--rpl-semi-sync-master-timeout=%d", o.SemiSync.Milliseconds()), "--rpl-semi-sync-master-wait-no-slave=OFF",
 			"--rpl-semi-sync-slave-kill-conn-timeout=1") // a takeover waits so long for a master that is gone
 	}
 	for i, name := range o.Nodes {
@@ -189,4 +189,56 @@ func (b *Database) DataDir() string { return filepath.Join(filepath.Dir(b.Socket
 func refused(err error) bool {
 	var no *mysql.MySQLError
 	return errors.As(err, &no) || strings.Contains(err.Error(), "connection refused")
+}
+
+// Rebuild gives a node's server the data of another's, as docs/mysql.md tells an operator to when nothing of a
+// diverged server's own is needed: its agent is stopped meanwhile.
+func (d *Databases) Rebuild(ctx context.Context, node, from string) error {
+	n := d.w.Node(node)
+	if err := n.StopAgent(ctx); err != nil {
+		return err
+	}
+	pos, rows, err := d.Servers[from].snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	statements := []string{"STOP SLAVE", "RESET SLAVE ALL", "SET sql_log_bin = 0", "DROP DATABASE IF EXISTS shop", "CREATE DATABASE shop",
+		"CREATE TABLE shop.t (v VARCHAR(40)) ENGINE = InnoDB", "RESET MASTER"}
+	for len(rows) > 0 {
+		some := rows[:min(len(rows), 500)]
+		rows = rows[len(some):]
+		statements = append(statements, "INSERT INTO shop.t VALUES ('"+strings.Join(some, "'), ('")+"')")
+	}
+	if err := d.Servers[node].Do(ctx, append(statements, fmt.Sprintf("SET GLOBAL gtid_slave_pos = '%s'", pos))...); err != nil {
+		return err
+	}
+	return n.StartAgent(ctx)
+}
+
+// snapshot is what a server has at one moment, and its position then.
+func (b *Database) snapshot(ctx context.Context) (pos string, rows []string, err error) {
+	c, err := b.once.Conn(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	defer c.Close() // which unlocks
+	if _, err := c.ExecContext(ctx, "FLUSH TABLES WITH READ LOCK"); err != nil {
+		return "", nil, err
+	}
+	if err := c.QueryRowContext(ctx, "SELECT @@gtid_binlog_pos").Scan(&pos); err != nil {
+		return "", nil, err
+	}
+	list, err := c.QueryContext(ctx, "SELECT v FROM shop.t")
+	if err != nil {
+		return "", nil, err
+	}
+	defer list.Close()
+	for list.Next() {
+		var v string
+		if err := list.Scan(&v); err != nil {
+			return "", nil, err
+		}
+		rows = append(rows, v)
+	}
+	return pos, rows, list.Err()
 }

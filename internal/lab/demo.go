@@ -21,6 +21,9 @@ type DemoOptions struct {
 	Out  io.Writer // the result
 	Err  io.Writer // what went wrong, and hints
 	Self string    // the hbagent program to show; default this one
+	// Stage is which site is shown: 1 (or 0), a web server with a standby; 3, the whole site of
+	// deploy/examples/stage3, which needs its servers installed.
+	Stage int
 }
 
 // ErrDemoFailed is returned when a step did not end as promised to; which one was said on Err.
@@ -89,6 +92,7 @@ const demoLimit = 2 * time.Minute
 type demoArgs struct {
 	JSON, Keep bool
 	Self       string
+	Stage      int
 }
 
 // RunDemo shows hbagent at work on three machines in throw-away namespaces, and checks what it
@@ -99,7 +103,7 @@ func RunDemo(ctx context.Context, o DemoOptions) error {
 	if Inside() {
 		return runDemo(ctx, o)
 	}
-	args, err := json.Marshal(demoArgs{JSON: o.JSON, Keep: o.Keep, Self: o.Self})
+	args, err := json.Marshal(demoArgs{JSON: o.JSON, Keep: o.Keep, Self: o.Self, Stage: o.Stage})
 	if err != nil {
 		return err
 	}
@@ -133,7 +137,7 @@ func demoMain(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	err := runDemo(ctx, DemoOptions{JSON: a.JSON, Keep: a.Keep, Out: os.Stdout, Err: os.Stderr, Self: a.Self})
+	err := runDemo(ctx, DemoOptions{JSON: a.JSON, Keep: a.Keep, Out: os.Stdout, Err: os.Stderr, Self: a.Self, Stage: a.Stage})
 	switch {
 	case ctx.Err() != nil:
 		return interrupted
@@ -145,13 +149,17 @@ func demoMain(args []string) int {
 
 // runDemo is the demo, inside the sandbox. What fails is said on o.Err here; the error is for the exit code.
 func runDemo(ctx context.Context, o DemoOptions) (err error) {
-	d := &demo{o: o, began: time.Now(), print: printer{out: o.Out}, report: DemoReport{Machines: []DemoMachine{}, Steps: []DemoStep{}}}
+	d := &demo{o: o, asks: "db1", began: time.Now(), print: printer{out: o.Out}, report: DemoReport{Machines: []DemoMachine{}, Steps: []DemoStep{}}}
 	if o.JSON {
 		d.print.out = io.Discard
 	}
-	limited, cancel := context.WithTimeout(ctx, demoLimit)
+	limit, play := demoLimit, d.play
+	if o.Stage == 3 {
+		limit, play, d.asks = demo3Limit, (&demo3{demo: d}).play, "web1"
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err = d.play(limited)
+	err = play(limited)
 	if d.w != nil {
 		defer func() {
 			if cerr := d.w.Close(); cerr != nil && err == nil {
@@ -183,14 +191,14 @@ func (d *demo) finish(ctx context.Context, failed error) {
 			fmt.Fprintf(d.o.Err, "\n%s", d.w.Logs(AgentLog, failedLines))
 		}
 	} else {
-		status, err := d.w.Node("db1").Status(ctx)
+		status, err := d.w.Node(d.asks).Status(ctx)
 		if err == nil {
 			d.report.Status = &status
 		}
 		d.print.summary(&d.report)
 		if !d.o.JSON {
 			// Its exit code says what the status is worth, its output says it too.
-			text, _ := d.w.Node("db1").Hbagent(ctx, "status")
+			text, _ := d.w.Node(d.asks).Hbagent(ctx, "status")
 			fmt.Fprintf(d.o.Out, "\n$ hbagent status\n%s", text)
 		}
 	}

@@ -35,6 +35,7 @@ type demo struct {
 	w     *World
 	print printer
 	began time.Time
+	asks  string // the node whose status is shown at the end
 
 	web    map[string]*Service // by node
 	others []*Service

@@ -25,7 +25,8 @@ type Node struct {
 	Addr6 netip.Prefix     // fd77::N/64
 	MAC   net.HardwareAddr // survives a power cut, as that of a real card
 
-	w *World
+	w       *World
+	machine bool // its agent finds the machine's directory at machineDir
 
 	power  sync.Mutex   // one power change at a time
 	mu     sync.RWMutex // guards space and bootID; held for reading while the namespace is in use

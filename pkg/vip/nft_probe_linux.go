@@ -17,9 +17,11 @@ const (
 	selfTestLease = 10 * time.Second
 	// selfTestLast is what is left at the end of it.
 	selfTestLast = 30 * time.Millisecond
-	// selfTestWait bounds how long it waits for an element to end, and how long it is repeated on a machine
-	// that stalls.
+	// selfTestWait bounds how long it waits for an element to end.
 	selfTestWait = 3 * time.Second
+	// selfTestStalls bounds how long it is repeated on a machine that stalls: many agents, or a whole machine, that
+	// start at once.
+	selfTestStalls = 15 * time.Second
 )
 
 // selfTestGroup is gated in scratch tables. Its addresses belong to nobody (RFC 5737, RFC 6666).
@@ -48,12 +50,16 @@ func probeKernel(t timing, o GateOptions) (features, error) {
 		g.flags = tableOwner // not persistent: gone with this process, whatever happens
 	}
 	g.layout.features = have
+	stalled := false
 	for began := bootTime(); ; {
 		err = g.selfTest()
 		// A machine that stalls while it starts says nothing about its kernel.
-		if stalled := errors.Is(err, ErrStalled) || errors.Is(err, ErrDeadline); !stalled || bootTime()-began > selfTestWait {
+		if stalled = errors.Is(err, ErrStalled) || errors.Is(err, ErrDeadline); !stalled || bootTime()-began > selfTestStalls {
 			break
 		}
+	}
+	if stalled {
+		return have, fmt.Errorf("vip: this machine has been too busy for a self-test of the gate for %v, as it would be for a lease: start again when it is not: %w", selfTestStalls, err)
 	}
 	if err != nil {
 		return have, fmt.Errorf("vip: %w: self-test: %w; %s", ErrNoGate, err, withoutGate)

@@ -42,32 +42,14 @@ func TestCrashSemiSync(t *testing.T) {
 		})
 		if ng.Service.Diverged != "" {
 			t.Logf("round %d: %s stays out: %s", round, owner, ng.Reason)
-			s.rebuild(owner, other)
+			must(t, s.db.Rebuild(within(t), owner, other))
+			s.ready(owner)
 		}
 		owner, other = other, owner
 	}
 	slices.Sort(outages)
 	t.Logf("%d crashes of the master: nothing lost of %d acknowledged commits; no commit for: median %v, most %v",
 		len(outages), acked, outages[len(outages)/2].Round(time.Millisecond), outages[len(outages)-1].Round(time.Millisecond))
-}
-
-// rebuild gives a server the data of another, as docs/mysql.md tells an operator to: nothing of it may be needed.
-func (s *site) rebuild(node, from string) {
-	s.t.Helper()
-	must(s.t, s.Node(node).StopAgent(within(s.t)))
-	must(s.t, s.server(node).Do(within(s.t), "STOP SLAVE", "RESET SLAVE ALL", "SET sql_log_bin = 0", "DROP DATABASE shop", "CREATE DATABASE shop",
-		"CREATE TABLE shop.t (v VARCHAR(40)) ENGINE = InnoDB", "RESET MASTER"))
-	pos, err := s.server(from).One(within(s.t), "SELECT @@gtid_binlog_pos")
-	must(s.t, err)
-	rows, err := s.server(from).Rows(within(s.t), "SELECT v FROM shop.t")
-	must(s.t, err)
-	statements := []string{"SET sql_log_bin = 0"}
-	for _, v := range rows {
-		statements = append(statements, fmt.Sprintf("INSERT INTO shop.t VALUES ('%s')", v))
-	}
-	must(s.t, s.server(node).Do(within(s.t), append(statements, fmt.Sprintf("SET GLOBAL gtid_slave_pos = '%s'", pos))...))
-	must(s.t, s.Node(node).StartAgent(within(s.t)))
-	s.ready(node)
 }
 
 // Without it the tail is lost, and the loss is counted and told; the old master is kept out with what only it has.

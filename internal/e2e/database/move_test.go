@@ -140,3 +140,35 @@ func TestUnfitReplica(t *testing.T) {
 		})
 	}
 }
+
+// A master that has just become one may die at once: its replica, which was the master a moment ago, takes over.
+func TestCrashAfterSwitchover(t *testing.T) {
+	s := newSite(t, true)
+	l := s.StartSQLLoad(context.Background(), lab.FloatingDB.Addr(), writers)
+	t.Cleanup(l.Stop)
+	s.writes(l, 200)
+	owner, other := "db1", "db2"
+	for range rounds(2) {
+		if said, code := s.verb("vote", "switchover", "db", "--to", other); code != 0 {
+			t.Fatalf("switchover: %s", said)
+		}
+		owner, other = other, owner
+		s.ownedBy(owner)
+		s.writes(l, 100)
+		s.ready(other)
+		must(t, s.Node(owner).PowerOff())
+		s.ownedBy(other)
+		s.writes(l, 100)
+		s.revive(owner)
+		owner, other = other, owner
+		s.says(other, func(ng control.NodeGroup) bool {
+			return ng.Service != nil && (ng.Eligible && ng.Service.Connected || ng.Service.Diverged != "")
+		})
+		if _, ng, err := s.state(within(t), other); err == nil && ng.Service.Diverged != "" {
+			must(t, s.db.Rebuild(within(t), other, owner))
+		}
+		s.ready(other)
+	}
+	l.Stop()
+	s.none(l.Tally(t.Context(), s.server(owner)))
+}
