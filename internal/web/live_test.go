@@ -200,10 +200,12 @@ func TestLiveSendsWhatChanges(t *testing.T) {
 // Time that passes is no change: the page counts by itself.
 func TestLiveKeepsQuiet(t *testing.T) {
 	a := newChanging()
+	began := time.Now()
 	status := a.OnStatus
 	a.OnStatus = func(ctx context.Context) (control.Status, error) {
 		s, err := status(ctx)
 		s.At = time.Now()
+		s.Groups[0].Since = began
 		return s, err
 	}
 	_, ap := liveServer(t, a)

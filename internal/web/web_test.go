@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -174,34 +175,44 @@ func TestAgentThatDoesNotAnswer(t *testing.T) {
 	}
 }
 
-// The loop is asked once for everybody, however many ask at once.
+// The loop is asked once for everybody, however many ask at once, and again for those who come later.
 func TestLoopIsAskedOnce(t *testing.T) {
-	const readers = 20
-	var asked atomic.Int64
-	arrived, release := make(chan struct{}), make(chan struct{})
-	s := newServer(t, Options{Agent: testAgent{Agent: controltest.Agent{OnStatus: func(context.Context) (control.Status, error) {
-		if asked.Add(1) == 1 {
-			close(arrived)
+	synctest.Test(t, func(t *testing.T) {
+		const readers = 20
+		var asked atomic.Int64
+		release := make(chan struct{})
+		s := newServer(t, Options{Agent: testAgent{Agent: controltest.Agent{OnStatus: func(context.Context) (control.Status, error) {
+			asked.Add(1)
 			<-release
+			return controltest.AllWell(), nil
+		}}}})
+		codes := make(chan int, readers+2)
+		read := func() { codes <- ask(s, "GET", "/api/status", nil).Code }
+		for range readers {
+			go read()
 		}
-		return controltest.AllWell(), nil
-	}}}})
-	codes := make(chan int, readers)
-	read := func() { codes <- ask(s, "GET", "/api/status", nil).Code }
-	go read()
-	<-arrived
-	for range readers - 1 {
-		go read()
-	}
-	close(release)
-	for range readers {
-		if code := <-codes; code != http.StatusOK {
-			t.Errorf("status %d", code)
+		synctest.Wait()
+		if n := asked.Load(); n != 1 {
+			t.Errorf("%d readers asked the loop %d times", readers, n)
 		}
-	}
-	if n := asked.Load(); n > 1+readers/4 { // more than one only where this test took statusAge to start its readers
-		t.Errorf("%d readers asked the loop %d times", readers, n)
-	}
+		close(release)
+		synctest.Wait()
+		time.Sleep(statusAge / 2)
+		read()
+		if n := asked.Load(); n != 1 {
+			t.Errorf("what is %v old is asked for again", statusAge/2)
+		}
+		time.Sleep(statusAge)
+		read()
+		if n := asked.Load(); n != 2 {
+			t.Errorf("asked %d times: what is older than %v is still told", n, statusAge)
+		}
+		for range readers + 2 {
+			if code := <-codes; code != http.StatusOK {
+				t.Errorf("status %d", code)
+			}
+		}
+	})
 }
 
 func TestGuard(t *testing.T) {
@@ -287,22 +298,23 @@ func TestSetMovesTheListeners(t *testing.T) {
 	a, b := freePort(t), freePort(t)
 	s := running(t, Options{Agent: scripted(controltest.AllWell()), Listen: []netip.AddrPort{a}})
 	answers(t, a)
-	held, err := net.Dial("tcp", a.String()) // a connection that says nothing
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer held.Close()
+	_, messages, _ := listening(t, a, "")
+	next(t, messages)
 	s.Set([]netip.AddrPort{a, b}, nil)
 	answers(t, b)
 	answers(t, a)
 	s.Set([]netip.AddrPort{b}, nil)
 	refuses(t, a)
 	answers(t, b)
-	if err := held.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
-	}
-	if n, err := held.Read(make([]byte, 1)); errors.Is(err, context.DeadlineExceeded) || err == nil {
-		t.Errorf("the connection to the old address lives: %d %v", n, err)
+	for end := time.After(patience); messages != nil; { // whoever reads from the old address is hung up on
+		select {
+		case _, ok := <-messages:
+			if !ok {
+				messages = nil
+			}
+		case <-end:
+			t.Fatal("the stream from the old address goes on")
+		}
 	}
 	s.Set(nil, nil)
 	refuses(t, b)
