@@ -17,11 +17,12 @@ import (
 
 // Chosen by us.
 const (
-	maxReaders  = 16                     // live pages; what is left of maxConns is for everything else
-	livePace    = time.Second            // how often is looked, when no event says so
-	liveHurry   = 100 * time.Millisecond // after an event: what it caused has settled, and a burst is one look
-	beatEvery   = 5 * time.Second        // page.js gives up after three
-	liveRetryMs = 2000                   // for what follows the specification; page.js has its own
+	maxReaders = 16          // live pages; what is left of maxConns is for everything else
+	livePace   = time.Second // how often is looked, when no event says so
+	// liveHurry is how soon after an event: a burst of them is one look, and the source has no older answer by then.
+	liveHurry   = statusAge
+	beatEvery   = 5 * time.Second // page.js gives up after three
+	liveRetryMs = 2000            // for what follows the specification; page.js has its own
 )
 
 // live sends the sections that have changed to everybody who has the page open. It looks for changes only
@@ -29,6 +30,7 @@ const (
 type live struct {
 	source *source
 	run    string // of this process: numbers of an earlier one mean nothing
+	pace   time.Duration
 
 	mu       sync.Mutex
 	readers  map[chan struct{}]bool // each has room for one wake-up
@@ -46,7 +48,7 @@ type sectionState struct {
 
 func newLive(s *source) *live {
 	return &live{
-		source: s, run: strconv.FormatInt(time.Now().UnixNano(), 36), readers: make(map[chan struct{}]bool),
+		source: s, run: strconv.FormatInt(time.Now().UnixNano(), 36), pace: livePace, readers: make(map[chan struct{}]bool),
 		sections: make([]sectionState, len(sections)), joined: make(chan struct{}, 1),
 	}
 }
@@ -67,7 +69,7 @@ func (l *live) Run(ctx context.Context) {
 func (l *live) watch(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	tick := time.NewTicker(livePace)
+	tick := time.NewTicker(l.pace)
 	defer tick.Stop()
 	hurry := time.NewTimer(liveHurry)
 	defer hurry.Stop()

@@ -126,8 +126,11 @@ func next(t *testing.T, messages <-chan message) message {
 // until collects messages up to one that matches.
 func until(t *testing.T, messages <-chan message, match func(message) bool) (all []message) {
 	t.Helper()
-	for {
+	for end := time.Now().Add(patience); ; {
 		m := next(t, messages)
+		if time.Now().After(end) { // beats would go on for ever
+			t.Fatalf("not among %d messages", len(all))
+		}
 		all = append(all, m)
 		if match(m) {
 			return all
@@ -149,11 +152,12 @@ func sectionsOf(messages []message) []string {
 	return out
 }
 
-func liveServer(t *testing.T, a Agent) (*Server, netip.AddrPort) {
+// liveServer is one that looks for changes at a pace of its own.
+func liveServer(t *testing.T, a Agent, pace time.Duration) (*Server, netip.AddrPort) {
 	t.Helper()
 	ap := freePort(t)
 	s := newServer(t, Options{Agent: a, Listen: []netip.AddrPort{ap}, Zone: time.UTC})
-	s.beat = 50 * time.Millisecond
+	s.beat, s.live.pace = 50*time.Millisecond, pace
 	run(t, s)
 	answers(t, ap)
 	return s, ap
@@ -161,7 +165,7 @@ func liveServer(t *testing.T, a Agent) (*Server, netip.AddrPort) {
 
 func TestLiveSendsWhatChanges(t *testing.T) {
 	a := newChanging()
-	_, ap := liveServer(t, a)
+	_, ap := liveServer(t, a, time.Hour) // an event is what makes it look
 	resp, messages, stop := listening(t, ap, "")
 	if ct := resp.Header.Get("Content-Type"); resp.StatusCode != 200 || ct != "text/event-stream; charset=utf-8" {
 		t.Fatalf("%s %s", resp.Status, ct)
@@ -186,6 +190,7 @@ func TestLiveSendsWhatChanges(t *testing.T) {
 	_, again, _ := listening(t, ap, last.id)
 	got := until(t, again, named("groups"))
 	a.set(func(a *changing) { a.status.Warnings = []string{"worth knowing"} })
+	a.events <- control.Event{Kind: "problem"}
 	got = append(got, until(t, again, named("verdict"))...)
 	if diff := cmp.Diff([]string{"groups", "verdict"}, sectionsOf(got)); diff != "" {
 		t.Errorf("after a reconnect (-want +got):\n%s", diff)
@@ -208,7 +213,7 @@ func TestLiveKeepsQuiet(t *testing.T) {
 		s.Groups[0].Since = began
 		return s, err
 	}
-	_, ap := liveServer(t, a)
+	_, ap := liveServer(t, a, 100*time.Millisecond)
 	_, messages, _ := listening(t, ap, "")
 	until(t, messages, named("about"))
 	asked := a.asked.Load()
@@ -217,7 +222,7 @@ func TestLiveKeepsQuiet(t *testing.T) {
 		if m.event == "beat" {
 			beats++
 		}
-		return beats > 3 && a.asked.Load() > asked+1
+		return beats > 40 && a.asked.Load() > asked+1 // longer than it takes to count a second
 	}) {
 		if m.event != "beat" {
 			t.Errorf("%s %s", m.event, m.data)
@@ -228,7 +233,7 @@ func TestLiveKeepsQuiet(t *testing.T) {
 // Nobody looks: the loop is left alone.
 func TestLiveRestsWithoutReaders(t *testing.T) {
 	a := newChanging()
-	s, ap := liveServer(t, a)
+	s, ap := liveServer(t, a, 100*time.Millisecond)
 	_, messages, stop := listening(t, ap, "")
 	until(t, messages, named("about"))
 	stop()
@@ -241,7 +246,7 @@ func TestLiveRestsWithoutReaders(t *testing.T) {
 	// At most one look was under way; then none for longer than the pace.
 	eventually(t, func() error {
 		asked := a.asked.Load()
-		<-time.After(livePace + livePace/2)
+		<-time.After(4 * s.live.pace)
 		if n := a.asked.Load(); n != asked {
 			return fmt.Errorf("asked %d times", n-asked)
 		}
@@ -253,7 +258,7 @@ func TestLiveRestsWithoutReaders(t *testing.T) {
 
 func TestLiveSaysThatTheAgentIsSilent(t *testing.T) {
 	a := newChanging()
-	_, ap := liveServer(t, a)
+	_, ap := liveServer(t, a, 100*time.Millisecond)
 	_, messages, _ := listening(t, ap, "")
 	until(t, messages, named("about"))
 	a.set(func(a *changing) { a.err = errors.New("the agent's loop did not answer") })
@@ -274,7 +279,7 @@ func TestLiveSaysThatTheAgentIsSilent(t *testing.T) {
 }
 
 func TestLiveReadersAreBounded(t *testing.T) {
-	s, ap := liveServer(t, newChanging())
+	s, ap := liveServer(t, newChanging(), time.Second)
 	stops := make([]func(), maxReaders)
 	for i := range stops {
 		var messages <-chan message
