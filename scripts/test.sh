@@ -27,4 +27,5 @@ if [ "$(id -u)" -eq 0 ] && command -v dpkg-deb >/dev/null; then
 else
   echo "test: the packages are not tested: that needs root and dpkg" >&2
 fi
-go test -count=1 -timeout 15m -p 1 ./internal/e2e/...
+# Two sites at a time: they wait more than they work, and share nothing.
+go test -count=1 -timeout 20m -p 2 ./internal/e2e/...

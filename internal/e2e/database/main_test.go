@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -110,6 +111,12 @@ func newSite(t *testing.T, semiSync bool, change ...func(*lab.GroupConfig)) *sit
 		stop()
 		if two := s.arp.OwnersOverlap(s.began, time.Now()); len(two) > 0 {
 			t.Errorf("two machines answered for the address: %v", two)
+		}
+		for _, n := range s.Nodes() {
+			log, err := os.ReadFile(filepath.Join(n.Dir(), lab.AgentLog+".log"))
+			if err != nil || strings.Contains(string(log), "hbagent:lab") || strings.Contains(string(log), "repl:lab") || strings.Contains(string(log), "panic") {
+				t.Errorf("the agent of %s has told an account, or panicked: %v", n.Name, err)
+			}
 		}
 		if looks, both := s.writable.Both(); len(both) > 0 && !s.thaws {
 			t.Errorf("two servers were writable in %d of %d looks, at %v", len(both), looks, both)
