@@ -81,3 +81,43 @@ func DeactivateServices(o Options, spare func(group string) bool) (done []string
 	}
 	return done, nil
 }
+
+// A ServiceReport is what somebody should know of the service of a group with a role,
+// before it matters.
+type ServiceReport struct {
+	Group    string
+	Findings []ServiceFinding
+	Err      error // it could not be asked
+}
+
+// ServiceFinding is one such thing.
+type ServiceFinding struct {
+	Severe bool   // something can be lost by it
+	What   string // what is so
+	Do     string // what to do about it
+}
+
+// ExamineServices asks the services of a node's groups with a role. It changes nothing,
+// needs no running agent, and ends with ctx.
+func ExamineServices(ctx context.Context, cfg *config.Config, node string) (out []ServiceReport) {
+	make := roleMaker(cfg, node, slog.New(slog.DiscardHandler))
+	for _, g := range cfg.Groups {
+		if g.Role == "" || !slices.Contains(g.Nodes, node) {
+			continue
+		}
+		report := ServiceReport{Group: g.Name}
+		r, err := make(g, role.Tell{})
+		if e, ok := r.(interface {
+			Examine(context.Context) ([]mysql.Finding, error)
+		}); err == nil && ok {
+			var found []mysql.Finding
+			found, err = e.Examine(ctx)
+			for _, f := range found {
+				report.Findings = append(report.Findings, ServiceFinding(f))
+			}
+		}
+		report.Err = err
+		out = append(out, report)
+	}
+	return out
+}

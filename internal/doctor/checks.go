@@ -55,6 +55,7 @@ var Checks = []Check{
 	{"cloud-init", "cloud-init and the network", "it writes the network's configuration anew"},
 	{"service-address", "sockets of the services that a group's checks ask", "the service does not listen on the floating address"},
 	{"nonlocal-bind", "services bound to a floating address itself", "they cannot start on a standby"},
+	{"database", "the database server behind a group with the role mysql, and who may write to it", "transactions can be lost, or a takeover can fail"},
 	{"peer-agent", "each peer's agent", "no agent runs there, or the machine cannot be reached"},
 	{"peer-udp", "the gossip port, UDP, there and back", "a firewall drops it; leases need it"},
 	{"peer-tcp", "the gossip port, TCP, towards the peer", "a firewall drops it"},

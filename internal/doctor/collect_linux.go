@@ -110,6 +110,7 @@ func (c *collector) together(ctx context.Context) {
 		return
 	}
 	wg.Go(func() { c.selfTest() })
+	wg.Go(func() { c.Services = agent.ExamineServices(ctx, c.Config, c.Node) })
 	wg.Go(func() { c.peers(ctx) })
 	wg.Go(func() { c.VRRP = listenVRRP(ctx, c.o.Measure) })
 	wg.Go(func() { c.witness(ctx) })

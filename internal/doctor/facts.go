@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/hbagent/hbagent/internal/agent"
 	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/internal/control"
 )
@@ -39,7 +40,8 @@ type Facts struct {
 	Written  []Written
 	Sockets  []Socket
 	SockWhy  string
-	NonLocal map[bool]bool // ip_nonlocal_bind, by "is IPv6"
+	NonLocal map[bool]bool         // ip_nonlocal_bind, by "is IPv6"
+	Services []agent.ServiceReport // of groups with a role
 	Peers    []control.PeerProbe
 	PeersWhy string
 	Witness  Witness

@@ -15,7 +15,7 @@ func Judge(f *Facts) []Finding {
 	if f.Config != nil { // else nobody knows what to look for
 		families = append(families,
 			judgeFiles, judgePrograms, judgeTime, judgeMachine,
-			judgeLinks, judgeManagers, judgeAddresses, judgeWire, judgeRivals, judgeServices,
+			judgeLinks, judgeManagers, judgeAddresses, judgeWire, judgeRivals, judgeServices, judgeDatabases,
 			judgePeers, judgeTiming, judgeWitness, judgeForwarding)
 	}
 	for _, family := range families {

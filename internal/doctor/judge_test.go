@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hbagent/hbagent/internal/agent"
 	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/internal/control"
 )
@@ -117,9 +119,10 @@ func healthy(t testing.TB) *Facts {
 		Routes: Routes{Default4: "eth0"},
 		Wire: map[string]Wire{"eth0": {Decoys: []netip.Addr{addr("10.0.0.140"), addr("10.0.0.166"), addr("10.0.0.192")}, Claims: []Claim{
 			{Addr: addr("10.0.0.11"), MAC: mac1}, {Addr: addr("10.0.0.50"), MAC: mac1}, {Addr: addr("fd00::50"), MAC: mac1}}}},
-		VRRP:    VRRP{For: 2 * time.Second},
-		Sockets: []Socket{{netip.MustParseAddrPort("[::]:80"), "apache2"}, {netip.MustParseAddrPort("127.0.0.1:3306"), "mariadbd"}},
-		Peers:   []control.PeerProbe{peer("db1", "10.0.0.13:7946"), peer("web1", "10.0.0.11:7946")},
+		VRRP:     VRRP{For: 2 * time.Second},
+		Services: []agent.ServiceReport{{Group: "db"}},
+		Sockets:  []Socket{{netip.MustParseAddrPort("[::]:80"), "apache2"}, {netip.MustParseAddrPort("127.0.0.1:3306"), "mariadbd"}},
+		Peers:    []control.PeerProbe{peer("db1", "10.0.0.13:7946"), peer("web1", "10.0.0.11:7946")},
 	}
 }
 
@@ -299,6 +302,10 @@ var cases = []struct {
 	{"database on its own address", func(f *Facts) { f.Sockets[1].Addr = netip.MustParseAddrPort("10.0.0.12:3306") }, ids("service-address"), Problem, "check db asks"},
 	{"service on the floating address", func(f *Facts) { f.Sockets = append(f.Sockets, Socket{Addr: netip.MustParseAddrPort("10.0.0.50:443")}) },
 		ids("nonlocal-bind"), Warning, "10.0.0.50:443"},
+	{"database that can lose transactions", func(f *Facts) {
+		f.Services[0].Findings = []agent.ServiceFinding{{Severe: true, What: "sync_binlog is 0", Do: "sync_binlog = 1"}}
+	}, ids("database"), Problem, "sync_binlog is 0"},
+	{"database that cannot be asked", func(f *Facts) { f.Services[0].Err = errors.New("access denied") }, ids("database"), Problem, "access denied"},
 	{"no agent there", peer(func(p *control.PeerProbe) {
 		*p = control.PeerProbe{Node: "web1", Address: p.Address, Sent: 40, Stream: "refused"}
 	}), ids("peer-agent"), Problem, "no agent runs on web1"},

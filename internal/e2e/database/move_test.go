@@ -51,6 +51,10 @@ func TestStop(t *testing.T) {
 	l := s.StartSQLLoad(context.Background(), lab.FloatingDB.Addr(), writers)
 	t.Cleanup(l.Stop)
 	s.writes(l, 200)
+	// The lab's servers are quick, and not safe: doctor says so.
+	if said, code := s.verb("db1", "doctor", "--measure", "200ms"); code != 2 || !strings.Contains(said, "sync_binlog = 1") {
+		t.Errorf("doctor: exit code %d, %s", code, said)
+	}
 	must(t, s.Node("db1").StopAgent(within(t)))
 	s.ownedBy("db2")
 	s.writes(l, 200)
