@@ -126,7 +126,7 @@ func TestWithoutScript(t *testing.T) {
 	text, err := chromedp.Run(p, chromedp.Text(chromedp.CSS("body")))
 	must(t, err)
 	text = strings.Join(strings.Fields(text), " ")
-	for _, want := range []string{"Degraded: check apache fails on web2", "as of", "web1", "10.0.0.50/24", "HTTP 503", "db web2 → db1", "switchover from web2", "Reload"} {
+	for _, want := range []string{"Degraded: check apache fails on web2", "as of", "web1", "10.0.0.50/24", "HTTP 503", "db web2 → db1", "switchover: asked for on db1", "Reload"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("it does not say %q: %s", want, text)
 		}
