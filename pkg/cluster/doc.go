@@ -50,6 +50,14 @@
 // memberlist never tries a dead node again. Here each peer that is not alive is
 // joined again every 1 to 5 s, and at once when anything is heard from it.
 //
+// # Probes
+//
+// [Cluster.Probe], and [ProbeFrom] where no agent runs, ask the peers on the gossip port without being a member: a
+// format of their own (probewire.go), told from memberlist's by its first bytes, sealed with a key derived from the
+// gossip key. The read loop answers datagrams, a goroutine each stream. A probe that no key opens is
+// answered with a short "no", unauthenticated, so that another key is not taken for silence. Nothing that is
+// decided rests on a probe.
+//
 // # Trust
 //
 // Whoever holds the key is trusted; there is no finer line. Around that:
@@ -69,7 +77,7 @@
 // 64 nodes; 60,000 bytes of lease payload; 256 KiB per state, one per configured
 // node; 1 MiB per body of a call, 32 calls served and 64 made at a time, 60 s each;
 // 64 inbound streams; each stream ends within TCPTimeout (2 to 10 s); handoff
-// queues of 1024 messages; problems at most once a minute per kind and peer, 128
+// queues of 1024 messages; 200 answers to probes a second and peer; problems at most once a minute per kind and peer, 128
 // such pairs.
 //
 // # Locks
