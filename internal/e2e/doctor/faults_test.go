@@ -19,9 +19,8 @@ import (
 // Each fault alone, in one site. What restarts an agent comes late, and last what stays in its history.
 func TestFaults(t *testing.T) {
 	s := newSite(t)
-	t.Run("healthy", func(t *testing.T) { s.healthy(t, "web1", "web2", "db1") })
 	t.Run("unprivileged", s.unprivileged)
-	t.Run("harmless", s.harmless)
+	t.Run("healthy and harmless", s.harmless)
 	each := func(t *testing.T, plants []plant) {
 		for _, p := range plants {
 			t.Run(p.name, func(t *testing.T) { s.try(t, p) })
@@ -51,7 +50,7 @@ func TestFaults(t *testing.T) {
 		each(t, withOtherKey)
 		must(t, mend())
 	})
-	t.Run("healthy again", func(t *testing.T) { s.healthy(t, "web1", "web2", "db1") })
+	t.Run("healthy again", func(t *testing.T) { s.healthy(t, 1, "web1", "web2", "db1") })
 	each(t, inTheHistory)
 }
 

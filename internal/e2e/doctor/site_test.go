@@ -212,12 +212,20 @@ func said(r doctor.Report) string {
 	return b.String()
 }
 
-// healthy fails the test if there is anything to find on any of the nodes.
-func (s *site) healthy(t *testing.T, nodes ...string) {
+// healthy fails the test if there is anything to find on any of the nodes, which are looked at side by side, each so many
+// times.
+func (s *site) healthy(t *testing.T, times int, nodes ...string) {
 	t.Helper()
-	for _, name := range nodes {
-		if r, code := s.doctor(t, run{on: name}); code != 0 || len(bad(r)) > 0 {
-			t.Errorf("nothing is wrong on %s, and doctor exits %d:\n%s", name, code, said(r))
+	t.Run("doctors", func(t *testing.T) {
+		for _, name := range nodes {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				for range times {
+					if r, code := s.doctor(t, run{on: name}); code != 0 || len(bad(r)) > 0 {
+						t.Errorf("nothing is wrong on %s, and doctor exits %d:\n%s", name, code, said(r))
+					}
+				}
+			})
 		}
-	}
+	})
 }
