@@ -252,7 +252,10 @@ func (c *collector) selfTest() {
 	}
 	name, err := vip.SelfTest(vip.GateOptions{TTL: c.Config.Lease.TTL})
 	c.Gate.Name = name
-	if err != nil {
+	switch {
+	case errors.Is(err, vip.ErrStalled), errors.Is(err, vip.ErrDeadline):
+		c.Gate.Why = "this machine stood still too often for the self-test: " + err.Error()
+	case err != nil:
 		c.Gate.Err = err.Error()
 	}
 }

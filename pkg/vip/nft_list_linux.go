@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -20,14 +19,22 @@ var allFamilies = []family{familyINet, familyARP, familyNetdev}
 func tablesOf(s *nftSocket, table string) ([]family, error) {
 	var out []family
 	for _, f := range allFamilies {
-		err := attributes(s, f, unix.NFT_MSG_GETTABLE, nil, func(ad *netlink.AttributeDecoder) error {
-			for ad.Next() {
-				if ad.Type() == unix.NFTA_TABLE_NAME && ad.String() == table && !slices.Contains(out, f) {
+		var err error
+		for range gateTries { // somebody else's change in the middle of a listing makes it void
+			found := false
+			err = attributes(s, f, unix.NFT_MSG_GETTABLE, nil, func(ad *netlink.AttributeDecoder) error {
+				for ad.Next() {
+					found = found || ad.Type() == unix.NFTA_TABLE_NAME && ad.String() == table
+				}
+				return ad.Err()
+			})
+			if !errors.Is(err, unix.EINTR) {
+				if found && err == nil {
 					out = append(out, f)
 				}
+				break
 			}
-			return ad.Err()
-		})
+		}
 		if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // a family that this kernel does not have
 			return nil, fmt.Errorf("listing tables: %w", err)
 		}

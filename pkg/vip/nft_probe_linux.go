@@ -53,8 +53,10 @@ func probeKernel(t timing, o GateOptions) (features, error) {
 	stalled := false
 	for began := bootTime(); ; {
 		err = g.selfTest()
-		// A machine that stalls while it starts says nothing about its kernel.
-		if stalled = errors.Is(err, ErrStalled) || errors.Is(err, ErrDeadline); !stalled || bootTime()-began > selfTestStalls {
+		// A machine that stalls while it starts says nothing about its kernel, nor does somebody else's change in the
+		// middle of a listing.
+		stalled = errors.Is(err, ErrStalled) || errors.Is(err, ErrDeadline)
+		if !stalled && !errors.Is(err, unix.EINTR) || bootTime()-began > selfTestStalls {
 			break
 		}
 	}

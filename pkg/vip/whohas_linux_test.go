@@ -3,6 +3,7 @@ package vip
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -111,5 +112,47 @@ func TestSelfTest(t *testing.T) {
 	}
 	if _, err := SelfTest(GateOptions{TTL: time.Millisecond}); err == nil {
 		t.Error("a ttl of a millisecond passes")
+	}
+}
+
+// Somebody who changes the list of tables all the time makes listings void, and no self-test fail.
+func TestSelfTestBesideChanges(t *testing.T) {
+	needKernel(t)
+	s, err := newNFTSocket()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	change := func(name string, f func(*batch)) {
+		b := &batch{table: name}
+		f(b)
+		if err := s.commit(b); err != nil {
+			t.Error(err)
+		}
+	}
+	const many = 1500 // more than one packet of the kernel holds
+	for i := range many {
+		name := fmt.Sprintf("others-%d", i)
+		change(name, func(b *batch) { b.addTable(familyINet, 0, "test") })
+		defer change(name, func(b *batch) { b.delTable(familyINet) })
+	}
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				change("others", func(b *batch) { b.addTable(familyINet, 0, "test"); b.delTable(familyINet) })
+			}
+		}
+	}()
+	defer func() { close(stop); <-ended }()
+	for range 5 {
+		_, err := SelfTest(GateOptions{TTL: time.Second})
+		if stalled := errors.Is(err, ErrStalled) || errors.Is(err, ErrDeadline); err != nil && !stalled {
+			t.Error(err)
+		}
 	}
 }

@@ -265,7 +265,7 @@ var towardsPeers = []plant{
 	{name: "TCP rejected", on: "web1", want: []string{"peer-tcp"}, says: "refused",
 		plant: do("web2", []string{"nft 'add table inet fault'", "nft 'add chain inet fault in { type filter hook input priority 0; }'",
 			"nft 'add rule inet fault in tcp dport 7946 reject with tcp reset'"}, []string{"nft 'delete table inet fault'"})},
-	{name: "loss", on: "web1", want: []string{"peer-loss"}, may: []string{"peer-tcp", "peer-tcp-back"}, says: "to web2", run: run{measure: time.Second},
+	{name: "loss", on: "web1", want: []string{"peer-loss"}, may: []string{"peer-tcp", "peer-tcp-back"}, says: "to web2", run: run{measure: 700 * time.Millisecond},
 		plant: func(t *testing.T, s *site, _ *run) func() error {
 			must(t, s.Node("web2").Loss(within(t), 15))
 			return func() error { return s.Node("web2").Heal(context.Background()) }

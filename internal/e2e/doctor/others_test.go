@@ -15,6 +15,7 @@ import (
 // Two machines and a witness are healthy, too, until the witness does not answer.
 func TestWitness(t *testing.T) {
 	s := &site{World: labtest.New(t, lab.Options{Nodes: []string{"web1", "web2"}, Hbagent: labtest.Program()})}
+	s.feelStalls(t)
 	c := s.Config()
 	c.Lease.TTL, c.Lease.Witness = ttl.String(), s.Client.Addr4.Addr().String()
 	c.Groups = []lab.GroupConfig{s.WebGroup("web1", "web2")}

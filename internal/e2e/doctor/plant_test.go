@@ -37,7 +37,7 @@ func (s *site) try(t *testing.T, p plant) {
 	r := p.run
 	r.on = p.on
 	mend := p.plant(t, s, &r)
-	report, code := s.doctor(t, r)
+	report, code := s.doctor(t, r, append(slices.Clone(p.want), p.may...)...)
 	if mend != nil {
 		defer func() { must(t, mend()) }()
 	}
