@@ -28,26 +28,30 @@ func TestFaults(t *testing.T) {
 	}
 	each(t, onTheMachine)
 	each(t, onTheWire)
-	t.Run("files", func(t *testing.T) { // of another root each: they do not see each other
-		for _, p := range inTheRoot {
-			t.Run(p.name, func(t *testing.T) {
-				t.Parallel()
-				s.try(t, p)
-			})
-		}
-	})
+	together := func(t *testing.T, name string, plants []plant) {
+		t.Run(name, func(t *testing.T) {
+			for _, p := range plants {
+				t.Run(p.name, func(t *testing.T) {
+					t.Parallel()
+					s.try(t, p)
+				})
+			}
+		})
+	}
+	together(t, "files", inTheRoot) // of another root each: they do not see each other
 	each(t, inTheFiles)
 	each(t, towardsPeers)
 	each(t, aboutAgents)
 	t.Run("agent stopped", func(t *testing.T) { // once for all of these: a restart takes a while
 		r := run{}
 		mend := stopped("web2")(t, s, &r)
-		each(t, withoutAgent)
+		together(t, "nothing else", withoutAgent[:2])
+		each(t, withoutAgent[2:])
 		must(t, mend())
 	})
 	t.Run("another key", func(t *testing.T) {
 		mend := s.otherKey(t)
-		each(t, withOtherKey)
+		together(t, "looks", withOtherKey)
 		must(t, mend())
 	})
 	t.Run("healthy again", func(t *testing.T) { s.healthy(t, 1, "web1", "web2", "db1") })

@@ -88,7 +88,7 @@ func (s *site) harmless(t *testing.T) {
 	must(t, err)
 	must(t, client.WaitAnswer(within(t), time.Now(), "web1"))
 	began := time.Now()
-	s.healthy(t, 3, "web1", "web2", "db1")
+	s.healthy(t, 2, "web1", "web2", "db1")
 	after, err := s.Node("web1").Group(within(t), "web")
 	must(t, err)
 	if after.Owner != before.Owner || after.Epoch != before.Epoch {
