@@ -109,7 +109,7 @@ func (c *collector) together(ctx context.Context) {
 		wg.Wait()
 		return
 	}
-	wg.Go(func() { c.selfTest() })
+	wg.Go(func() { c.selfTest(ctx) })
 	wg.Go(func() { c.Services = agent.ExamineServices(ctx, c.Config, c.Node) })
 	wg.Go(func() { c.peers(ctx) })
 	wg.Go(func() { c.VRRP = listenVRRP(ctx, c.o.Measure) })
@@ -238,7 +238,7 @@ func decoys(p netip.Prefix, taken []netip.Addr) []netip.Addr {
 	return out
 }
 
-func (c *collector) selfTest() {
+func (c *collector) selfTest(ctx context.Context) {
 	switch {
 	case c.Config.Lease.Gate == config.GateAddress:
 		return
@@ -250,13 +250,33 @@ func (c *collector) selfTest() {
 		c.Gate.Why = "the self-test needs CAP_NET_ADMIN and CAP_NET_RAW: run this command as root"
 		return
 	}
-	name, err := vip.SelfTest(vip.GateOptions{TTL: c.Config.Lease.TTL})
+	var name string
+	err := within(ctx, func() (err error) {
+		name, err = vip.SelfTest(vip.GateOptions{TTL: c.Config.Lease.TTL})
+		return err
+	})
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		c.Gate.Why = "the self-test did not end in time: this machine is too busy"
+		return
+	}
 	c.Gate.Name = name
 	switch {
 	case errors.Is(err, vip.ErrStalled), errors.Is(err, vip.ErrDeadline):
 		c.Gate.Why = "this machine stood still too often for the self-test: " + err.Error()
 	case err != nil:
 		c.Gate.Err = err.Error()
+	}
+}
+
+// within waits for f until ctx ends; then f goes on by itself, and nothing that it writes may be read.
+func within(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
