@@ -126,6 +126,7 @@ func start(o Options) (_ *agent, err error) {
 	a.loop.version, a.loop.store, a.loop.history, a.loop.watch = o.Version, st, a.history, newWatchdog()
 	a.loop.lasts = newLastFile(filepath.Join(o.StateDir, lastName), log)
 	a.loop.keys = openKeys(filepath.Join(o.StateDir, keysName), keys, a.history, log)
+	a.loop.keys.readFile = func() ([][]byte, error) { return config.ReadKeys(cfg.Cluster.KeyFile) } // another name needs a restart
 	a.loop.maintenanceStore = &maintenanceFile{path: filepath.Join(o.StateDir, maintenanceName)}
 	if a.loop.maintenance, err = a.loop.maintenanceStore.read(); err != nil {
 		return nil, err

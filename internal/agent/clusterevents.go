@@ -93,7 +93,7 @@ func (a *api) askHistory(ctx context.Context, node string, q control.EventQuery)
 		began := time.Now()
 		var ans historyAnswer
 		if err := a.call(ctx, node, methodHistory, req, &ans); err != nil {
-			p.source.Error = historyTrouble(err)
+			p.source.Error = callTrouble(err, historyPeerWait)
 			if page > 0 {
 				p.source.Error = "its history is incomplete: " + p.source.Error
 			}
@@ -126,13 +126,14 @@ func skew(theirs, began, ended time.Time) time.Duration {
 	return d
 }
 
-func historyTrouble(err error) string {
+// callTrouble says why another node did not answer a call that waited for limit.
+func callTrouble(err error, limit time.Duration) string {
 	var remote cluster.RemoteError
 	switch {
 	case errors.As(err, &remote):
 		return remote.Msg
 	case errors.Is(err, cluster.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Sprintf("did not answer within %v", historyPeerWait)
+		return fmt.Sprintf("did not answer within %v", limit)
 	}
 	return err.Error()
 }

@@ -11,6 +11,7 @@ import (
 // makeKeys gives a node its keys: those of the world's key file, and what is at path.
 func (n *testNode) makeKeys(path string) {
 	n.loop.keys = openKeys(path, n.w.keyFile, n.history, n.log)
+	n.loop.keys.readFile = func() ([][]byte, error) { return n.w.keyFile, nil }
 	n.loop.keys.net, n.loop.keys.changed = n, func() { go n.tell(func() { n.dirty = true }) }
 	n.ring, n.unread = n.loop.keys.now().ring.keys, make(map[string]uint64)
 }

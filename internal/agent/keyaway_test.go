@@ -122,3 +122,36 @@ func TestKeyRotateWaits(t *testing.T) {
 		})
 	}
 }
+
+// `hbagent key write` on one machine, its file copied to the others, and nobody reloaded: what the next rotation brings is not
+// lost at the start after it.
+func TestKeyRotateAfterTheFileWasCopied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, web2, db1 := keyed(t)
+		first := web1.rotate(t, control.KeyRotateRequest{})
+		diff(t, "outcome", first.Outcome, control.KeyRotated)
+		w.keyFile = web1.loop.keys.now().ring.keys
+		second := db1.rotate(t, control.KeyRotateRequest{})
+		diff(t, "outcome", second.Outcome, control.KeyRotated)
+		web2.kill(context.Canceled)
+		w.boot("web2")
+		w.wait(3 * testTTL)
+		w.rotated(t, second.Key)
+	})
+}
+
+// A key file that was edited and not loaded would undo a rotation at the next start: it does not begin.
+func TestKeyRotateRefusesAnEditedFile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, _, _ := keyed(t)
+		w.keyFile = [][]byte{testKey('e')}
+		res := web1.rotate(t, control.KeyRotateRequest{})
+		diff(t, "outcome", res.Outcome, control.KeyRefused)
+		if !strings.Contains(res.Reason, "web2: the key file was edited and is not loaded: `hbagent reload` there") {
+			t.Errorf("reason %q", res.Reason)
+		}
+		for _, n := range w.alive() {
+			diff(t, n.node, n.loop.keys.now().ring.fingerprints(), []string{cluster.KeyFingerprint(oldKey)})
+		}
+	})
+}

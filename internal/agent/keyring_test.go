@@ -264,3 +264,31 @@ type nullKeyNet struct{}
 
 func (*nullKeyNet) UpdateKeys([][]byte) error              { return nil }
 func (*nullKeyNet) KeySights() map[string]cluster.KeySight { return nil }
+
+// A reload of the same key file leaves the keys that are in force, also while the saved ones cannot be read.
+func TestKeysReloadOfTheSameFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, keysName)
+	k := openKeys(path, ring("a").keys, openTestHistory(t, filepath.Join(dir, "events")), testLogger(t))
+	k.net = &nullKeyNet{}
+	for _, step := range []func(keyring) (keyring, error){
+		func(r keyring) (keyring, error) { return r.accept(testKey('b')) },
+		func(r keyring) (keyring, error) { return r.use(cluster.KeyFingerprint(testKey('b'))) },
+		func(r keyring) (keyring, error) { return r.only(cluster.KeyFingerprint(testKey('b'))) },
+	} {
+		if err := k.change(step, "test"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.reload(ring("a").keys); err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "the same file", letters(k.now().ring), "b")
+	if err := k.reload(ring("c").keys); err != nil {
+		t.Fatal(err)
+	}
+	diff(t, "an edited one", letters(k.now().ring), "c")
+}

@@ -96,7 +96,7 @@ func (r *rotation) gather(ctx context.Context) (why string, err error) {
 		r.nodes = append(r.nodes, n)
 	}
 	if failed := r.all(ctx, keysRequest{Op: keysLook}, keyStepWait); len(failed) > 0 {
-		return tellFailures(failed), nil
+		return tellFailures(failed, keyStepWait), nil
 	}
 	return "", nil
 }
@@ -132,11 +132,11 @@ func (r *rotation) ask(ctx context.Context, node string, req keysRequest) (ans k
 	return ans, err
 }
 
-// tellFailures says who did not take a step.
-func tellFailures(failed map[string]error) string {
+// tellFailures says who did not take a step within limit.
+func tellFailures(failed map[string]error, limit time.Duration) string {
 	var parts []string
 	for _, n := range slices.Sorted(maps.Keys(failed)) {
-		parts = append(parts, n+": "+historyTrouble(failed[n]))
+		parts = append(parts, n+": "+callTrouble(failed[n], limit))
 	}
 	return strings.Join(parts, "; ")
 }
@@ -206,7 +206,7 @@ func (r *rotation) run(ctx context.Context, key []byte) control.KeyRotation {
 	for _, n := range r.nodes { // begun at the same time as the one that goes on
 		if s := r.states[n]; s.Fresh != "" && s.Fresh != fresh {
 			if failed := r.all(ctx, keysRequest{Op: keysForget, Fingerprint: s.Fresh}, keyStepWait); len(failed) > 0 {
-				return r.wait(tellFailures(failed))
+				return r.wait(tellFailures(failed, keyStepWait))
 			}
 		}
 	}
@@ -231,7 +231,7 @@ func (r *rotation) run(ctx context.Context, key []byte) control.KeyRotation {
 		}
 		s.req.Fingerprint = fresh
 		if failed := r.all(ctx, s.req, s.limit); len(failed) > 0 {
-			why := tellFailures(failed)
+			why := tellFailures(failed, s.limit)
 			r.step(s.name, control.StepFailed, why)
 			return r.wait(why)
 		}
@@ -254,7 +254,7 @@ func (r *rotation) abort(ctx context.Context, fresh string) control.KeyRotation 
 		}
 	}
 	if failed := r.all(ctx, keysRequest{Op: keysForget, Fingerprint: fresh}, keyStepWait); len(failed) > 0 {
-		return r.wait(tellFailures(failed))
+		return r.wait(tellFailures(failed, keyStepWait))
 	}
 	r.step("abort", control.StepOK, "no node knows key "+fresh+" any more")
 	r.res.Outcome = control.KeyAborted

@@ -58,6 +58,7 @@ func (a *api) keysStep(ctx context.Context, from string, req keysRequest) (ans k
 	why := "rotation, asked for on " + from
 	switch req.Op {
 	case keysLook:
+		err = k.meetFile()
 	case keysAccept:
 		if cluster.KeyFingerprint(req.Key) != req.Fingerprint {
 			return ans, errors.New("the key is not the one that was named")

@@ -41,6 +41,8 @@ type keys struct {
 	path    string
 	net     keyNet // set before the first change
 	changed func() // wakes whoever publishes; does not wait
+	// readFile reads the key file as it is now; set before anybody asks.
+	readFile func() ([][]byte, error)
 
 	view atomic.Pointer[keyView]
 
@@ -110,10 +112,14 @@ func readSavedRing(path string) (*savedRing, error) {
 	return &s, nil
 }
 
-// reload takes a key file that was read again over.
+// reload takes a key file that was read again over. One that says the same changes nothing: what is saved beside it is what
+// is in force, and may be on a disk that cannot be read just now.
 func (k *keys) reload(file [][]byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.now().trouble == "" && slices.Equal(fingerprints(file), fingerprints(k.file)) {
+		return nil
+	}
 	before := k.now().ring
 	k.load(file)
 	ring := k.now().ring
@@ -127,6 +133,28 @@ func (k *keys) reload(file [][]byte) error {
 		k.tell(ring, "of the key file")
 	}
 	return nil
+}
+
+// meetFile looks before a rotation whether the key file is the one that this agent knows. What a rotation saves counts only
+// beside that one, so that with another the node would begin with old keys at its next start. A file that `hbagent key write`
+// made, or that was copied from where it did, is taken over; one that was edited and not loaded is an error.
+func (k *keys) meetFile() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	file, err := k.readFile()
+	if err != nil {
+		return fmt.Errorf("the key file cannot be used, and the next start would need it: %w", err)
+	}
+	prints, ring := fingerprints(file), k.now().ring
+	switch {
+	case slices.Equal(prints, fingerprints(k.file)):
+		return nil
+	case ring.fresh == "" && slices.Equal(prints, ring.fingerprints()):
+		k.load(file)
+		k.changed()
+		return nil
+	}
+	return errors.New("the key file was edited and is not loaded: `hbagent reload` there, or undo it")
 }
 
 // change applies a step of a rotation. Nothing has changed where it returns an error.

@@ -203,8 +203,8 @@ func (a *app) keyWrite() *cobra.Command {
 		Short: "Put what a rotation has brought into the key file",
 		Long: `Writes the keys that a rotation has brought to this machine into the key file
 that the config names, with the owner and mode that it has, and lets the agent
-read it. Needed before the file is copied to another machine. It needs root, and
-no running agent.`,
+read it. Needed before the file is copied to another machine. It needs root; the
+agent may run or not.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return a.writeKeyFile(cmd.Context(), file, stateDir) },
 	}

@@ -99,7 +99,7 @@ func (s Status) nodesOff() []Problem {
 		case s.OtherKey(n):
 			p.Text = n.Name + " has another gossip key"
 			p.Detail = "what it sends cannot be decrypted here"
-			p.Hint = fmt.Sprintf("copy the key file from a node that works to %s (%s), then there: hbagent reload", n.Name, n.Address)
+			p.Hint = fmt.Sprintf("on a node that works: hbagent key write; copy its key file to %s (%s), then there: hbagent reload", n.Name, n.Address)
 		case !n.Alive && n.Since.IsZero():
 			p.Text, p.Hint = n.Name+" has not been heard yet", look
 		case !n.Alive:

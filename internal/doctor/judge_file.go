@@ -108,7 +108,7 @@ func judgeKeyFile(s *sheet, f *Facts) {
 	}
 	judgeSecret(s, f, id, k)
 	if f.Files.KeyErr != "" && !s.bad(id, k.Path) {
-		s.problem(id, k.Path, "copy it from a node that works, or make one for all: hbagent keygen", "%s", f.Files.KeyErr)
+		s.problem(id, k.Path, "copy it from a node that works (after hbagent key write there), or make one for all: hbagent keygen", "%s", f.Files.KeyErr)
 	}
 }
 

@@ -43,7 +43,7 @@ func judgePeer(s *sheet, f *Facts, p control.PeerProbe) {
 			"%s (%s) belongs to cluster %q", p.Node, p.Address, p.WrongCluster)
 		return
 	case p.WrongKey || otherKey(f, p.Node):
-		s.problem("peer-key", p.Node, fmt.Sprintf("copy %s from a node that works to %s, then there: hbagent reload", f.Config.Cluster.KeyFile, p.Node),
+		s.problem("peer-key", p.Node, fmt.Sprintf("on a node that works: hbagent key write; copy its %s to %s, then there: hbagent reload", f.Config.Cluster.KeyFile, p.Node),
 			"%s has another gossip key: it answers, and what it says cannot be decrypted", p.Node)
 		return
 	case !heard && stream == cluster.StreamRefused:
