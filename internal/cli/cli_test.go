@@ -39,6 +39,7 @@ func testApp(t *testing.T) (*app, func(args ...string) result) {
 		screen: screen{width: defaultWidth},
 		tick:   func(time.Duration) <-chan time.Time { return nil },
 	}
+	a.neighbors.groupOfAgent = func() int { return keepGroup }
 	a.neighbors.deactivate = func(agent.Options, func(string) bool) ([]string, error) { return nil, fs.ErrNotExist }
 	return a, func(args ...string) result {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

@@ -88,7 +88,6 @@ type initNeighbors struct {
 	stall  func(context.Context, time.Duration) time.Duration
 	trips  func(context.Context, []netip.Addr) []detect.Trip
 	lookup func(ctx context.Context, host string) ([]netip.Addr, error)
-	group  func() (gid int)
 }
 
 func (a *app) runInit(ctx context.Context, o initOptions) error {

@@ -58,7 +58,6 @@ func initApp(t *testing.T, answers string) (*app, func(args ...string) result) {
 			}
 			return nil, errors.New("no such host")
 		},
-		group: func() int { return keepGroup },
 	}
 	return a, run
 }
@@ -127,7 +126,7 @@ func TestInitGivesTheKeyToTheAgent(t *testing.T) {
 	}
 	file := initFile(t)
 	a, run := initApp(t, "")
-	a.neighbors.init.group = func() int { return gid }
+	a.neighbors.groupOfAgent = func() int { return gid }
 	if got := run(append(threeNodes, "-c", file, "--yes")...); got.code != exitOK || strings.Contains(got.stdout, "  chgrp hbagent "+filepath.Dir(file)) {
 		t.Fatalf("got %+v", got)
 	}

@@ -45,7 +45,7 @@ func (in *installer) install() error {
 	if exists && !same && !replace {
 		return in.beside()
 	}
-	in.gid = in.neighbors.init.group()
+	in.gid = in.neighbors.groupOfAgent()
 	for _, step := range []func() error{in.dir, in.key, in.dsn, func() error { return in.config(old, exists, same) }} {
 		if err := step(); err != nil {
 			return err

@@ -23,7 +23,8 @@ func (a *app) keygen() *cobra.Command {
 		Use:   "keygen",
 		Short: "Make a key for the messages between the nodes",
 		Long: `Makes a random key (32 bytes, base64), with which the nodes encrypt what they
-tell each other. Every node has the same file.
+tell each other. Every node has the same file. As root it is given to the group
+hbagent, if there is one: the agent reads it.
 
   hbagent keygen -o /etc/hbagent/gossip.key`,
 		Args: cobra.NoArgs,
@@ -33,7 +34,7 @@ tell each other. Every node has the same file.
 				_, err := fmt.Fprint(a.stdout, key)
 				return err
 			}
-			err := placeFile(file, key, keyMode, keepGroup, force)
+			err := placeFile(file, key, keyMode, a.neighbors.groupOfAgent(), force)
 			if errors.Is(err, fs.ErrExist) {
 				return fmt.Errorf("%s exists: nodes with different keys do not hear each other; --force replaces it", file)
 			}

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -58,6 +59,27 @@ func TestKeygen(t *testing.T) {
 		entries, err := os.ReadDir(filepath.Dir(path))
 		if err != nil || len(entries) != 1 {
 			t.Errorf("left behind: %v (%v)", entries, err)
+		}
+	})
+	t.Run("for the agent", func(t *testing.T) {
+		gid := os.Getgid()
+		if os.Geteuid() == 0 {
+			gid = 54321 // only root can give to a group that it is not in
+		}
+		path := filepath.Join(t.TempDir(), "gossip.key")
+		for _, args := range [][]string{nil, {"--force"}} {
+			a, run := testApp(t)
+			a.neighbors.groupOfAgent = func() int { return gid }
+			if got := run(append([]string{"keygen", "-o", path}, args...)...); got.code != exitOK {
+				t.Fatalf("got %+v", got)
+			}
+			fi, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if st := fi.Sys().(*syscall.Stat_t); int(st.Gid) != gid || fi.Mode().Perm() != 0o640 {
+				t.Errorf("%v: group %d, mode %o, want %d, 640", args, st.Gid, fi.Mode().Perm(), gid)
+			}
 		}
 	})
 	t.Run("no directory", func(t *testing.T) {

@@ -21,6 +21,7 @@ type neighbors struct {
 	resumableGroups func(runDir string) ([]string, error)
 	cleanup         func(runDir string, spare func(group string) bool) ([]vip.Removed, error)
 	deactivate      func(o agent.Options, spare func(group string) bool) (groups []string, err error)
+	groupOfAgent    func() (gid int)
 	init            initNeighbors
 }
 
@@ -32,11 +33,11 @@ func realNeighbors() neighbors {
 		resumableGroups: agent.ResumableGroups,
 		cleanup:         vip.Cleanup,
 		deactivate:      agent.DeactivateServices,
+		groupOfAgent:    groupOfAgent,
 		init: initNeighbors{
 			look:  detect.Look,
 			stall: detect.Stall,
 			trips: detect.RoundTrips,
-			group: groupOfAgent,
 			lookup: func(ctx context.Context, host string) ([]netip.Addr, error) {
 				return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 			},
