@@ -31,7 +31,7 @@
 // # What is safe by what
 //
 //  1. read_only goes off by one statement only (makeWritable), which carries the end of
-//     the lease with it: the server evaluates the deadline, see docs/decisions/0020.
+//     the lease with it: the server evaluates the deadline, see docs/decisions/0023.
 //  2. A server follows another only if that one has everything that it has itself
 //     (plan): what both have is read from both, the follower first. Nothing is ever
 //     thrown away to make a server follow; RESET MASTER, and a position that the
