@@ -1,10 +1,13 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -258,6 +261,23 @@ func TestNoKeyIsTold(t *testing.T) {
 	}
 	diff(t, "kind", events[0], control.Event{At: events[0].At, Node: "web1", Seq: events[0].Seq, Kind: kindKey, To: cluster.KeyFingerprint(testKey('a')),
 		Reason: "key " + cluster.KeyFingerprint(testKey('a')) + " encrypts, " + cluster.KeyFingerprint(testKey('b')) + " is understood, too", Detail: "test"})
+}
+
+// A peer that asks before this agent is connected waits.
+func TestKeysStepBeforeTheLoopRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		l := newLoop(testLogger(t), parse(t, testConfig), "web1")
+		l.keys = openKeys(filepath.Join(dir, keysName), ring("a").keys, openTestHistory(t, filepath.Join(dir, "events")), testLogger(t))
+		ctx, cancel := context.WithTimeout(t.Context(), keyStepWait)
+		defer cancel()
+		_, err := newAPI(l, testLogger(t)).keysStep(ctx, "web2",
+			keysRequest{Op: keysAccept, Fingerprint: cluster.KeyFingerprint(testKey('b')), Key: testKey('b')})
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		diff(t, "ring", letters(l.keys.now().ring), "a")
+	})
 }
 
 type nullKeyNet struct{}

@@ -47,6 +47,10 @@ func (a *api) keysStep(ctx context.Context, from string, req keysRequest) (ans k
 	if k.state() == nil {
 		return ans, errors.New("there is no key here: [cluster] insecure is set")
 	}
+	// A peer may ask as soon as the port is open; the loop runs when everything is connected.
+	if err := a.loop.do(ctx, func() {}); err != nil {
+		return ans, err
+	}
 	if req.Op == keysRelease {
 		k.release(from)
 		ans.KeyState = *k.state()
