@@ -11,7 +11,9 @@ import (
 // Prepare implements agent.Role: receive no more, apply what has been received, and
 // stop.
 func (r *Role) Prepare(ctx context.Context, c role.Claim) error {
-	r.want(preparing, c)
+	if err := r.wantWith(preparing, c); err != nil {
+		return fmt.Errorf("prepare: %w", err)
+	}
 	ctx, done, err := r.begin(ctx, false)
 	if err != nil {
 		return err
@@ -38,7 +40,7 @@ func (r *Role) prepare(ctx context.Context, c role.Claim) error {
 		return err
 	}
 	if st.replica.receiving() {
-		if err := r.server.exec(ctx, d.stopReceiver); err != nil {
+		if err := r.server.stop(ctx, d.stopReceiver); err != nil {
 			return err
 		}
 		if st, d, err = look(ctx, r.server, time.Now()); err != nil {
@@ -64,7 +66,7 @@ func (r *Role) prepare(ctx context.Context, c role.Claim) error {
 	if _, err := still(c); err != nil {
 		return err
 	}
-	return r.server.exec(ctx, d.stopReplica)
+	return r.server.stop(ctx, d.stopReplica)
 }
 
 // Chosen by us.
@@ -126,7 +128,9 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // Activate implements agent.Role.
 func (r *Role) Activate(ctx context.Context, c role.Claim) error {
-	r.want(master, c)
+	if err := r.wantWith(master, c); err != nil {
+		return fmt.Errorf("activate: %w", err)
+	}
 	ctx, done, err := r.begin(ctx, false)
 	if err != nil {
 		return err

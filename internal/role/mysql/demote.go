@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"time"
-
-	"github.com/hbagent/hbagent/internal/role"
 )
 
 // Chosen by us.
@@ -77,13 +75,16 @@ func (s *server) kill(ctx context.Context, ids []uint64) error {
 
 // Deactivate implements agent.Role.
 func (r *Role) Deactivate(ctx context.Context, reason string) error {
-	r.want(readOnly, role.Claim{})
+	r.wantReadOnly()
 	r.log.Debug("deactivate", "reason", reason)
 	ctx, done, err := r.begin(ctx, false)
 	if err != nil {
 		return fmt.Errorf("deactivate: %w", err)
 	}
 	defer done()
+	if i, _, _ := r.wanted(); i != readOnly {
+		return fmt.Errorf("deactivate: %w", errEnded) // it has waited so long that the lease is here again
+	}
 	// The gate is shut: nobody who came by the group's address hears an answer any
 	// more, and another server may be the master by now. Nobody is waited for.
 	if _, err := r.makeReadOnly(ctx, 0); err != nil {

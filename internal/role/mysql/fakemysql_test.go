@@ -32,6 +32,7 @@ type fakeMySQL struct {
 	statements []string         // that changed something
 	late       time.Duration    // its clock, against ours
 	refuse     map[string]error // by the beginning of a statement
+	slow       map[string]time.Duration
 }
 
 func newFakeMySQL() *fakeMySQL {
@@ -156,8 +157,13 @@ var (
 		`SOURCE_SSL = 0, GET_SOURCE_PUBLIC_KEY = 1, SOURCE_AUTO_POSITION = 1, SOURCE_CONNECT_RETRY = 1, SOURCE_HEARTBEAT_PERIOD = 2$`)
 )
 
-func (c fakeConn) ExecContext(_ context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+func (c fakeConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
 	f := c.f
+	if d := f.slow[query]; d > 0 { // set before anything runs
+		if err := pause(ctx, d); err != nil {
+			return nil, err
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.refused(query); err != nil {

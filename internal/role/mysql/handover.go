@@ -54,7 +54,9 @@ func (r *Role) handOver(ctx context.Context, c role.Claim, catchUp func(ctx cont
 	if !r.turnTo(master, handedOver) {
 		return fmt.Errorf("this node is not the master: %w", errEnded)
 	}
-	killed, err := r.makeReadOnly(ctx, killGrace)
+	limit, cancel := context.WithTimeout(ctx, r.o.DemoteTimeout+killGrace+killHarder) // the caller's time may be minutes, without writes
+	defer cancel()
+	killed, err := r.makeReadOnly(limit, killGrace)
 	if err != nil {
 		return err
 	}

@@ -152,6 +152,20 @@ func (r *Role) hurry() {
 	}
 }
 
+// beginFor is begin for a step of Run's, which is right for one intent only: what was
+// wanted when Run looked need not be so when it is its turn.
+func (r *Role) beginFor(ctx context.Context, i intent) (_ context.Context, done func(), err error) {
+	ctx, done, err = r.begin(ctx, true)
+	if err != nil {
+		return nil, nil, err
+	}
+	if now, _, _ := r.wanted(); now != i {
+		done()
+		return nil, nil, errEnded
+	}
+	return ctx, done, nil
+}
+
 // begin waits for its turn, and returns the context of the step. A step of Run's is
 // ended for it; any other is waited for, but not by a step of Run's. done must be
 // called.
@@ -183,17 +197,33 @@ func (r *Role) begin(ctx context.Context, minor bool) (_ context.Context, done f
 	}, nil
 }
 
-// want sets the intent. An intent to be read-only ends the step that is under way.
-func (r *Role) want(i intent, c role.Claim) {
+// wantWith sets an intent that needs a claim. A claim that is lost changes nothing: a
+// step that comes late must not take the place of what was wanted after it.
+func (r *Role) wantWith(i intent, c role.Claim) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if _, err := c.Held(); err != nil {
+		return err
+	}
+	r.wantLocked(i, c)
+	return nil
+}
+
+// wantReadOnly ends the step that is under way.
+func (r *Role) wantReadOnly() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.wantLocked(readOnly, role.Claim{})
+	if r.endStep != nil {
+		r.endStep(errEnded)
+	}
+}
+
+func (r *Role) wantLocked(i intent, c role.Claim) {
 	if i == master && (r.intent != master || r.claim.Epoch != c.Epoch) {
 		r.activated = time.Time{}
 	}
 	r.intent, r.claim = i, c
-	if i == readOnly && r.endStep != nil {
-		r.endStep(errEnded)
-	}
 }
 
 func (r *Role) wanted() (intent, role.Claim, role.Leader) {

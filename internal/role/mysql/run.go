@@ -28,7 +28,7 @@ var errBusy = errors.New("another step is under way")
 
 // Run implements agent.Role. It ends with ctx, and waits for nothing that does not.
 func (r *Role) Run(ctx context.Context) error {
-	defer r.server.close()
+	defer r.server.rest() // an agent that has failed still deactivates
 	answers := make(chan answer, 1)
 	tick := time.NewTicker(r.o.Every)
 	defer tick.Stop()
@@ -73,13 +73,13 @@ func (r *Role) tick(ctx context.Context, answers chan<- answer) {
 	switch intent, claim, leader := r.wanted(); intent {
 	case readOnly:
 		if st.writable() || d == &mySQL8 && !st.superOnly {
-			r.keepReadOnly(ctx, st)
+			r.keepReadOnly(ctx, intent, st)
 			return
 		}
 		r.keepFollowing(ctx, st, leader, diverged, answers)
 	case handedOver:
 		if st.writable() {
-			r.keepReadOnly(ctx, st)
+			r.keepReadOnly(ctx, intent, st)
 		}
 	case master:
 		r.keepWritable(ctx, st, claim)
@@ -88,40 +88,44 @@ func (r *Role) tick(ctx context.Context, answers chan<- answer) {
 
 // checkClaim takes the lease for lost when it is, whether the agent has said so or not.
 func (r *Role) checkClaim() {
-	intent, claim, _ := r.wanted()
-	if intent != master && intent != preparing && intent != handedOver {
-		return
-	}
-	m := &r.memory
-	switch left, err := claim.Held(); {
-	case err == nil && left > 0:
-		m.uncertain = time.Time{}
-		return
-	case err == nil && m.uncertain.IsZero():
-		m.uncertain = time.Now()
-		return
-	case err == nil && time.Since(m.uncertain) < uncertainFor:
-		return
-	}
-	m.uncertain = time.Time{}
-	r.mu.Lock()
-	lost := r.intent == intent && r.claim.Epoch == claim.Epoch
-	if lost {
-		r.intent, r.claim = readOnly, role.Claim{}
-		if r.endStep != nil {
-			r.endStep(role.ErrLost)
-		}
-	}
-	r.mu.Unlock()
-	if lost && intent == master {
+	if r.dropLost() == master {
 		r.event("the lease is lost", "the server is made read-only")
 		r.hurry()
 	}
 }
 
+// dropLost wants the server read-only if the claim is lost, and returns what was wanted
+// then. The claim is asked and dropped at one moment: it may be confirmed at any other,
+// and Activate told so.
+func (r *Role) dropLost() (lost intent) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.intent != master && r.intent != preparing && r.intent != handedOver {
+		return undecided
+	}
+	m := &r.memory
+	switch left, err := r.claim.Held(); {
+	case err == nil && left > 0:
+		m.uncertain = time.Time{}
+		return undecided
+	case err == nil && m.uncertain.IsZero():
+		m.uncertain = time.Now()
+		return undecided
+	case err == nil && time.Since(m.uncertain) < uncertainFor:
+		return undecided
+	}
+	m.uncertain = time.Time{}
+	lost = r.intent
+	r.intent, r.claim = readOnly, role.Claim{}
+	if r.endStep != nil {
+		r.endStep(role.ErrLost)
+	}
+	return lost
+}
+
 // keepReadOnly makes a server read-only that is not, though it should be.
-func (r *Role) keepReadOnly(ctx context.Context, st state) {
-	ctx, done, err := r.begin(ctx, true)
+func (r *Role) keepReadOnly(ctx context.Context, i intent, st state) {
+	ctx, done, err := r.beginFor(ctx, i)
 	if err != nil {
 		return
 	}
@@ -156,7 +160,7 @@ func (r *Role) keepWritable(ctx context.Context, st state, c role.Claim) {
 		return
 	}
 	// Its own file says read_only, as it should.
-	ctx, done, err := r.begin(ctx, true)
+	ctx, done, err := r.beginFor(ctx, master)
 	if err != nil {
 		return
 	}
@@ -219,7 +223,7 @@ func (r *Role) followed(ctx context.Context, a answer) {
 	if m == moveNone || m == mem.move && leader.Epoch == mem.moveEpoch && time.Since(mem.movedAt) < mem.moveWait {
 		return
 	}
-	step, done, err := r.begin(ctx, true)
+	step, done, err := r.beginFor(ctx, readOnly)
 	if err != nil {
 		return
 	}

@@ -14,11 +14,15 @@ import (
 // Chosen by us.
 const (
 	statementTimeout = 3 * time.Second // for a statement that has nothing to wait for
-	maxConnections   = 5               // to one server: looking, a step, its companion, and two in reserve
-	maxIdle          = 2
-	maxIdleTime      = time.Minute
-	maxColumns       = 256 // of SHOW REPLICA STATUS; it has some 60
-	maxRows          = 20_000
+	// stopTimeout is for stopping replication in a takeover: a semi-synchronous replica
+	// of MariaDB first tells its master, which may be gone
+	// (rpl_semi_sync_slave_kill_conn_timeout: 5 s, if it is not set).
+	stopTimeout    = 15 * time.Second
+	maxConnections = 5 // to one server: looking, a step, its companion, and two in reserve
+	maxIdle        = 2
+	maxIdleTime    = time.Minute
+	maxColumns     = 256 // of SHOW REPLICA STATUS; it has some 60
+	maxRows        = 20_000
 )
 
 // server is a connection pool to one database server. Every statement ends with its
@@ -68,6 +72,10 @@ func (c fileConnector) Connect(ctx context.Context) (driver.Conn, error) {
 
 func (s *server) close() { _ = s.db.Close() }
 
+// rest ends the connections that nobody uses. A statement that comes later has one of
+// its own.
+func (s *server) rest() { s.db.SetMaxIdleConns(-1) }
+
 func (s *server) within(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, statementTimeout)
 }
@@ -77,6 +85,14 @@ func (s *server) exec(ctx context.Context, statement string, args ...any) error 
 	ctx, cancel := s.within(ctx)
 	defer cancel()
 	_, err := s.db.ExecContext(ctx, statement, args...)
+	return s.words(ctx, err)
+}
+
+// stop runs a statement that stops replication.
+func (s *server) stop(ctx context.Context, statement string) error {
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	_, err := s.db.ExecContext(ctx, statement)
 	return s.words(ctx, err)
 }
 
