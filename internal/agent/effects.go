@@ -99,6 +99,12 @@ func (l *loop) open(e lease.Open) {
 	g.epoch = uint64(e.Epoch)
 	l.dirty = true
 	fresh := e.Cause == lease.CauseFree || e.Cause == lease.CauseExpired
+	switch {
+	case e.Cause != lease.CauseConfirmed:
+		g.won = e
+	case g.won.Epoch == e.Epoch: // a pause before it was opened for the first time
+		e.Cause, e.Note = g.won.Cause, g.won.Note
+	}
 	if fresh {
 		g.health.note(l.boot(), 0)
 	}
@@ -156,7 +162,7 @@ func (l *loop) openNow(g *groupRun, e lease.Open) {
 		l.machine.Release(l.now(), e.Group, lease.ReasonReleased)
 		return
 	}
-	g.open, g.lost, g.until = true, "", time.Duration(e.Until)
+	g.open, g.lost, g.until, g.won = true, "", time.Duration(e.Until), lease.Open{}
 	l.reopened(e.Group, g, e.Cause == lease.CauseTransfer)
 	if !won {
 		return

@@ -32,6 +32,7 @@ type fakeRole struct {
 	prepare   func(context.Context, role.Claim) error // nil: at once
 	handOver  func() error                            // after the target has caught up
 	catchUp   error
+	slow      time.Duration // of Deactivate
 	claim     role.Claim
 }
 
@@ -152,6 +153,10 @@ func (f *fakeRole) Activate(_ context.Context, c role.Claim) error {
 
 func (f *fakeRole) Deactivate(_ context.Context, reason string) error {
 	f.note("deactivate: %s", reason)
+	f.mu.Lock()
+	slow := f.slow
+	f.mu.Unlock()
+	time.Sleep(slow) // fake time (testing/synctest)
 	f.set(func(o *role.Observation) { o.Writable = false })
 	return nil
 }

@@ -35,6 +35,7 @@ type groupRun struct {
 	open      bool
 	until     time.Duration // CLOCK_BOOTTIME of the deadline that the kernel was last told
 	pending   *pendingOpen
+	won       lease.Open // why this node has won the group that is not open yet, zero otherwise
 	epoch     uint64
 	cause     Cause
 	why       string

@@ -16,6 +16,7 @@ import (
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/internal/role"
 	"github.com/hbagent/hbagent/pkg/checks"
+	"github.com/hbagent/hbagent/pkg/lease"
 )
 
 func TestRoleTakeover(t *testing.T) {
@@ -98,6 +99,32 @@ func TestRoleAfterAPause(t *testing.T) {
 		w.wait(testTTL)
 		w.owned("web1")
 		diff(t, "calls", web1.service.said(), []string{"prepare", "activate"})
+	})
+}
+
+// A pause while the service is being taken over does not make anybody forget why the group moved.
+func TestRoleTakeoverAfterAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, web2, _ := settled(t, roleConfig(t))
+		web2.service.with(func() {
+			web2.service.prepare = func(ctx context.Context, _ role.Claim) error {
+				select {
+				case <-ctx.Done():
+				case <-time.After(5 * testTTL): // fake time (testing/synctest): there is a lot to apply
+				}
+				return ctx.Err()
+			}
+		})
+		web1.isolate(true)
+		w.wait(3 * testTTL)
+		web2.standStill(testTTL/2, 0)
+		w.wait(8 * testTTL)
+		w.owned("web2")
+		diff(t, "owners", web2.events(kindOwner)[1:], []string{"web1>web2: the last owner was not heard for one ttl"})
+		web2.look(func() {
+			diff(t, "cause", web2.groups["web"].cause, CauseDeadOwner)
+			diff(t, "forgotten when open", web2.groups["web"].won, lease.Open{})
+		})
 	})
 }
 
@@ -187,6 +214,36 @@ func TestRoleStop(t *testing.T) {
 		synctest.Wait()
 		w.owned("")
 		diff(t, "web2", web2.service.said(), []string{"deactivate: the agent stops", "deactivate: released"})
+	})
+}
+
+// A stop in the middle of a move ends that, and lets go only of what is read-only.
+func TestRoleStopInAMove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, web2, _ := settled(t, roleConfig(t))
+		web1.service.said()
+		web2.onCall = func(method string) {
+			if method == methodPrepare {
+				time.Sleep(2 * time.Second) // fake time (testing/synctest): its checks take a while
+			}
+		}
+		moved := make(chan struct{})
+		go func() {
+			defer close(moved)
+			_, _ = web1.api.Switchover(context.Background(), control.SwitchoverRequest{Group: "web", To: "web2"}, func(control.SwitchoverStep) {})
+		}()
+		time.Sleep(time.Second) // fake time (testing/synctest): it waits for the target
+		web1.look(func() { diff(t, "a move is under way", web1.groups["web"].moving, true) })
+		web1.service.with(func() { web1.service.slow = 1003 * time.Millisecond }) // no renewal falls into the moment between the two
+		stopped := make(chan struct{})
+		go func() { defer close(stopped); (&agent{loop: web1.loop, log: web1.log}).standDown() }()
+		time.Sleep(time.Second / 2) // fake time (testing/synctest): the service ends what is being written
+		w.owned("web1")
+		diff(t, "the service", web1.service.said(), []string{"deactivate: the agent stops"})
+		<-stopped
+		<-moved
+		w.wait(3 * testTTL)
+		w.owned("web2")
 	})
 }
 

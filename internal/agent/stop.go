@@ -101,8 +101,10 @@ func (l *loop) leaveAll() (moves []*mover, handed []string) {
 	for _, name := range l.order {
 		g := l.groups[name]
 		to, _ := best(l.situation(name, g))
-		drains := to != "" && g.cfg.Handover == config.HandoverDrain
-		if g.open && !g.moving && (drains || g.role != nil) {
+		drains := to != "" && g.cfg.Handover == config.HandoverDrain && !g.moving
+		// A service becomes read-only before anybody else may have its group, also if a
+		// move is under way: this one is refused then, and standDown goes on.
+		if g.open && (drains || g.role != nil) {
 			moves = append(moves, l.newMover(name, to, CauseStop, why))
 		} else if l.giveAway(name, CauseStop, why) {
 			handed = append(handed, name)
