@@ -97,7 +97,9 @@ func (o *outlook) fitness(v groupView, node string, req control.PlanRequest) (fi
 	told := v.s.Peers[node].Fitness
 	eligible, failed, reason := Judge(c)
 	if node != o.node && (!assumed || eligible) {
-		return told, failed && !told.Eligible, eligible
+		// What a role thinks of its service only the node itself knows: with one, it need
+		// not be hold that speaks against it.
+		return told, failed && !told.Eligible, eligible && v.s.Group.Role == ""
 	}
 	fit = Fitness{Eligible: eligible, Reason: reason, Since: told.Since}
 	if eligible != told.Eligible {
