@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hbagent/hbagent/internal/control"
@@ -61,7 +62,7 @@ func (o *outlook) changed(v groupView, req control.PlanRequest) future {
 		p.Fitness, failed, works = o.fitness(v, n, req)
 		f.unfit[n] = failed
 		f.off[n] = o.nodes[n].maintenance != ""
-		f.able[n], f.waits[n] = failed && !f.off[n], works && !p.Fitness.Eligible // of a peer as far as its checks tell
+		f.able[n], f.waits[n] = failed && !f.off[n], works && strings.HasPrefix(p.Fitness.Reason, waitsForHold) // of a peer as far as it has told
 		if n == o.node {
 			f.able[n], f.waits[n] = v.s.Able, v.s.Waits && !failed
 		}

@@ -94,6 +94,9 @@ func Judge(c Condition) (eligible, failed bool, reason string) {
 	return true, false, ""
 }
 
+// waitsForHold begins the reason of a node that nothing but hold speaks against.
+const waitsForHold = "healthy again, but not yet for "
+
 // judgeChecks returns why the checks speak against this node, and whether that is
 // because something does not work; the reason is empty if they do not.
 func judgeChecks(c Condition) (failed bool, reason string) {
@@ -108,7 +111,7 @@ func judgeChecks(c Condition) (failed bool, reason string) {
 		}
 	}
 	if left := c.Group.Hold - c.Now.Sub(c.FailedAt); !c.FailedAt.IsZero() && left > 0 {
-		return false, fmt.Sprintf("healthy again, but not yet for %v", c.Group.Hold)
+		return false, waitsForHold + c.Group.Hold.String()
 	}
 	return false, ""
 }
