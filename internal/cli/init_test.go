@@ -56,6 +56,9 @@ func initApp(t *testing.T, answers string) (*app, func(args ...string) result) {
 			if host == "web2" {
 				return []netip.Addr{netip.MustParseAddr("127.0.1.1"), netip.MustParseAddr("10.0.0.12")}, nil
 			}
+			if a, err := netip.ParseAddr(host); err == nil { // as net.Resolver does
+				return []netip.Addr{a}, nil
+			}
 			return nil, errors.New("no such host")
 		},
 	}
@@ -146,6 +149,7 @@ func TestInitByAnswers(t *testing.T) {
 	_, run := initApp(t, strings.Join([]string{
 		"my shop", "shop", // cluster: a bad answer and a good one
 		"",                                                  // first node: this machine
+		"10.0.0.12",                                         // an address is no name
 		"web2",                                              // looked up
 		"db1=10.0.0.300", "web1=10.0.0.13", "db1=10.0.0.13", // two bad ones
 		"",           // no fourth
@@ -166,7 +170,7 @@ func TestInitByAnswers(t *testing.T) {
 		t.Fatalf("got %+v", got)
 	}
 	for _, want := range []string{
-		`"my shop" is not a name`, "First machine [web1=10.0.0.11]:", "web2 is 10.0.0.12", `"10.0.0.300" is not an address`, `node "web1" is defined twice`,
+		`"my shop" is not a name`, "First machine [web1=10.0.0.11]:", "web2 is 10.0.0.12", `"10.0.0.12" is not a node`, `"10.0.0.300" is not an address`, `node "web1" is defined twice`,
 		`did you mean "web2"?`, "[web1 web2]:", "Interface of the floating address on these machines [ens18]:", "moves the address; on (- for none) [web1 web2]:", "answer yes or no",
 		`"nothing" is not a check`, "Lease time: a dead owner costs about this much [1s]:",
 	} {

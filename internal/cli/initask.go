@@ -180,7 +180,8 @@ func times(n int) string {
 
 // addNode also takes a name alone, if it can be looked up.
 func (iv *interview) addNode(text string) error {
-	if text != "" && !strings.ContainsAny(text, "= ") {
+	// An address alone would be looked up as itself, and be its own name.
+	if _, err := netip.ParseAddr(text); err != nil && text != "" && !strings.ContainsAny(text, "= ") {
 		ctx, cancel := context.WithTimeout(iv.ctx, lookupWait)
 		defer cancel()
 		addrs, err := iv.neighbors.init.lookup(ctx, text)
