@@ -15,8 +15,10 @@ import (
 const (
 	// selfTestLease is the lease of the self-test: long enough not to end by chance.
 	selfTestLease = 10 * time.Second
-	// selfTestLast is what is left at the end of it.
+	// selfTestLast is what is left at the end of it, at the first try: it must not run out before it is told to the kernel, and
+	// the test waits for its end. A machine that stalled gets twice as much at the next try, up to selfTestMost.
 	selfTestLast = 30 * time.Millisecond
+	selfTestMost = 480 * time.Millisecond
 	// selfTestWait bounds how long it waits for an element to end.
 	selfTestWait = 3 * time.Second
 	// selfTestStalls bounds how long it is repeated on a machine that stalls: many agents, or a whole machine, that
@@ -50,23 +52,25 @@ func probeKernel(t timing, o GateOptions) (features, error) {
 		g.flags = tableOwner // not persistent: gone with this process, whatever happens
 	}
 	g.layout.features = have
-	stalled := false
-	for began := bootTime(); ; {
-		err = g.selfTest()
-		// A machine that stalls while it starts says nothing about its kernel, nor does somebody else's change in the
-		// middle of a listing.
-		stalled = errors.Is(err, ErrStalled) || errors.Is(err, ErrDeadline)
-		if !stalled && !errors.Is(err, unix.EINTR) || bootTime()-began > selfTestStalls {
-			break
+	return have, insist(g.selfTest, bootTime)
+}
+
+// insist repeats the self-test on a machine that stalls while it starts, which says nothing about its kernel: each time with
+// more time for its last step. Nor does somebody else's change in the middle of a listing say anything.
+func insist(test func(last time.Duration) error, now func() time.Duration) error {
+	for began, last := now(), selfTestLast; ; last = min(2*last, selfTestMost) {
+		err := test(last)
+		stalled := errors.Is(err, ErrStalled) || errors.Is(err, ErrDeadline)
+		switch again := stalled || errors.Is(err, unix.EINTR); {
+		case err == nil:
+			return nil
+		case again && now()-began <= selfTestStalls:
+		case stalled:
+			return fmt.Errorf("vip: this machine has been too busy for a self-test of the gate for %v, as it would be for a lease: start again when it is not: %w", selfTestStalls, err)
+		default:
+			return fmt.Errorf("vip: %w: self-test: %w; %s", ErrNoGate, err, withoutGate)
 		}
 	}
-	if stalled {
-		return have, fmt.Errorf("vip: this machine has been too busy for a self-test of the gate for %v, as it would be for a lease: start again when it is not: %w", selfTestStalls, err)
-	}
-	if err != nil {
-		return have, fmt.Errorf("vip: %w: self-test: %w; %s", ErrNoGate, err, withoutGate)
-	}
-	return have, nil
 }
 
 // withoutGate is what to do where there can be no gate.
@@ -90,8 +94,8 @@ func (g *NFTGate) hasEgress() bool {
 	return g.socket.commit(b) == nil
 }
 
-// selfTest builds the tables and walks a group through its life.
-func (g *NFTGate) selfTest() error {
+// selfTest builds the tables and walks a group through its life, at the end of which it has last.
+func (g *NFTGate) selfTest(last time.Duration) error {
 	if err := g.tryRebuild([]Group{selfTestGroup}, nil); err != nil {
 		return fmt.Errorf("building the tables: %w", err)
 	}
@@ -107,12 +111,12 @@ func (g *NFTGate) selfTest() error {
 		return err
 	}
 	// From here on the group runs out, and a renewal must be refused.
-	if err := renew(g.shorter + selfTestLast); err != nil {
+	if err := renew(g.shorter + last); err != nil {
 		return fmt.Errorf("renewing for the last time: %w", err)
 	}
 	for began := g.now(); ; {
-		<-time.After(g.shorter + selfTestLast)
-		err := renew(g.shorter + selfTestLast)
+		<-time.After(g.shorter + last)
+		err := renew(g.shorter + last)
 		if errors.Is(err, ErrGateExpired) {
 			break
 		}
