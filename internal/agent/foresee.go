@@ -98,9 +98,7 @@ func (o *outlook) fitness(v groupView, node string, req control.PlanRequest) (fi
 	told := v.s.Peers[node].Fitness
 	eligible, failed, reason := Judge(c)
 	if node != o.node && (!assumed || eligible) {
-		// What a role thinks of its service only the node itself knows: with one, it need
-		// not be hold that speaks against it.
-		return told, failed && !told.Eligible, eligible && v.s.Group.Role == ""
+		return told, failed && !told.Eligible, eligible
 	}
 	fit = Fitness{Eligible: eligible, Reason: reason, Since: told.Since}
 	if eligible != told.Eligible {

@@ -66,14 +66,18 @@ func TestForesee(t *testing.T) {
 	}
 }
 
-// A peer whose role refuses is no heir, though no check speaks against it: hold is not
-// what it waits for.
+// A peer that refuses for what only it knows (its role, its link) is no heir, though no check speaks against it: hold is
+// not what it waits for.
 func TestForeseeARoleThatRefuses(t *testing.T) {
 	for _, tt := range []struct {
-		role string
-		want control.PlanOutcome
-	}{{"", control.PlanMoves}, {config.RoleMySQL, control.PlanNobody}} {
-		group := config.Group{Name: "db", Nodes: []string{"db1", "db2"}, Role: tt.role, Hold: 10 * time.Second}
+		reason string
+		want   control.PlanOutcome
+	}{
+		{"healthy again, but not yet for 10s", control.PlanMoves},
+		{"11s behind db1, more than max_lag (10s)", control.PlanNobody},
+		{"interface eth0 has no link", control.PlanNobody},
+	} {
+		group := config.Group{Name: "db", Nodes: []string{"db1", "db2"}, Hold: 10 * time.Second}
 		o := outlook{
 			cfg: &config.Config{Nodes: []config.Node{{Name: "db1"}, {Name: "db2"}, {Name: "vote"}}}, node: "vote", now: noon, ttl: testTTL,
 			voters: []string{"db1", "db2", "vote"}, needed: 2,
@@ -81,9 +85,9 @@ func TestForeseeARoleThatRefuses(t *testing.T) {
 		}
 		o.groups = []groupView{{owner: "db1", s: Situation{Group: group, Holder: "db1", Now: noon, Peers: map[string]Peer{
 			"db1": {Alive: true, Fitness: Fitness{Eligible: true}},
-			"db2": {Alive: true, Fitness: Fitness{Reason: "11s behind db1, more than max_lag (10s)"}},
+			"db2": {Alive: true, Fitness: Fitness{Reason: tt.reason}},
 		}}}}
 		got := o.foresee(control.PlanRequest{Down: []string{"db1"}}).Groups[0]
-		diff(t, "with the role "+tt.role, got.Outcome, tt.want)
+		diff(t, tt.reason, got.Outcome, tt.want)
 	}
 }
