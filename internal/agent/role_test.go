@@ -128,6 +128,26 @@ func TestRoleTakeoverAfterAPause(t *testing.T) {
 	})
 }
 
+// A role that took its claim for lost, and was wrong, has its service back.
+func TestRoleLetGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, web2, _ := settled(t, roleConfig(t))
+		var epoch uint64
+		web1.look(func() { epoch = web1.groups["web"].epoch })
+		web1.service.said()
+		web1.service.tell.LetGo(epoch - 1) // of a lease before: no news
+		w.wait(testTTL / 2)
+		diff(t, "calls", len(web1.service.said()), 0)
+		web1.service.set(func(o *role.Observation) { o.Writable = false })
+		web1.service.tell.LetGo(epoch)
+		w.wait(testTTL / 2)
+		w.owned("web1")
+		diff(t, "calls", web1.service.said(), []string{"prepare", "activate"})
+		diff(t, "is writable", web1.service.writable(), true)
+		diff(t, "moves", len(web2.events(kindOwner)), 1)
+	})
+}
+
 func TestRoleRestartResumes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, web1, web2, _ := settled(t, roleConfig(t))

@@ -161,6 +161,16 @@ func (l *loop) deactivate(name string, r *roleRun, why string) {
 	}()
 }
 
+// letGoByRole answers a role that took its claim for lost. If this node holds the lease
+// all the same, clients reach a service that is read-only: the gate is shut until the
+// voters have confirmed it and the service is taken over again.
+func (l *loop) letGoByRole(name string, g *groupRun, epoch uint64) {
+	if l.groups[name] == g && g.open && g.epoch == epoch {
+		l.log.Warn("the role has let go of a lease that is held: taking the service over again", "group", name, "epoch", epoch)
+		l.machine.Confirm(l.now(), name)
+	}
+}
+
 // startRoles makes every service read-only that this agent does not mean to resume. It
 // is called once, before the loop runs.
 func (l *loop) startRoles() {
@@ -259,6 +269,7 @@ func (l *loop) newRoles(make func(g config.Group, tell role.Tell) (Role, error))
 			Event: func(e role.Event) {
 				l.history.add(control.Event{Group: name, Kind: kindRole, Reason: e.Reason, Detail: e.Detail})
 			},
+			LetGo: func(epoch uint64) { go l.post(context.Background(), func() { l.letGoByRole(name, g, epoch) }) },
 		})
 		if err != nil {
 			return err

@@ -161,9 +161,13 @@ type Event struct {
 }
 
 // Tell is what the agent gives a role at its making, so that it can tell what it
-// sees. Both are called from goroutines of the role, one call at a time each, and
+// sees. They are called from goroutines of the role, one call at a time each, and
 // must not block.
 type Tell struct {
 	Observed func(Observation) // after each look at the service, some twice a second
 	Event    func(Event)       // for the history
+	// LetGo: the role found the claim of this epoch lost and has made the service
+	// read-only, or is about to. An agent that holds the lease all the same asks the
+	// voters, and takes the service over again.
+	LetGo func(epoch uint64)
 }

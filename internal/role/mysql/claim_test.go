@@ -58,6 +58,14 @@ func TestLeaseLostAtEachStep(t *testing.T) {
 		return nil
 	})
 	db2.told("the lease is lost")
+	soon(t, func() error {
+		db2.mu.Lock()
+		defer db2.mu.Unlock()
+		if len(db2.letGo) == 0 {
+			return errors.New("the agent was not told")
+		}
+		return nil
+	})
 }
 
 // A statement that waits in the socket of a frozen server does nothing when it thaws

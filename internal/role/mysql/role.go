@@ -108,6 +108,9 @@ func New(o Options) (*Role, error) {
 	if o.Tell.Event == nil {
 		o.Tell.Event = func(role.Event) {}
 	}
+	if o.Tell.LetGo == nil {
+		o.Tell.LetGo = func(uint64) {}
+	}
 	known := &secrets{}
 	if o.connect == nil {
 		o.connect = func(addr string) driver.Connector {

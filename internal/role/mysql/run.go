@@ -88,39 +88,40 @@ func (r *Role) tick(ctx context.Context, answers chan<- answer) {
 
 // checkClaim takes the lease for lost when it is, whether the agent has said so or not.
 func (r *Role) checkClaim() {
-	if r.dropLost() == master {
+	if lost, epoch := r.dropLost(); lost == master {
 		r.event("the lease is lost", "the server is made read-only")
+		r.o.Tell.LetGo(epoch)
 		r.hurry()
 	}
 }
 
 // dropLost wants the server read-only if the claim is lost, and returns what was wanted
-// then. The claim is asked and dropped at one moment: it may be confirmed at any other,
+// then, and in which epoch. The claim is asked and dropped at one moment: it may be confirmed at any other,
 // and Activate told so.
-func (r *Role) dropLost() (lost intent) {
+func (r *Role) dropLost() (lost intent, epoch uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.intent != master && r.intent != preparing && r.intent != handedOver {
-		return undecided
+		return undecided, 0
 	}
 	m := &r.memory
 	switch left, err := r.claim.Held(); {
 	case err == nil && left > 0:
 		m.uncertain = time.Time{}
-		return undecided
+		return undecided, 0
 	case err == nil && m.uncertain.IsZero():
 		m.uncertain = time.Now()
-		return undecided
+		return undecided, 0
 	case err == nil && time.Since(m.uncertain) < uncertainFor:
-		return undecided
+		return undecided, 0
 	}
 	m.uncertain = time.Time{}
-	lost = r.intent
+	lost, epoch = r.intent, r.claim.Epoch
 	r.intent, r.claim = readOnly, role.Claim{}
 	if r.endStep != nil {
 		r.endStep(role.ErrLost)
 	}
-	return lost
+	return lost, epoch
 }
 
 // keepReadOnly makes a server read-only that is not, though it should be.

@@ -29,6 +29,7 @@ type node struct {
 	mu       sync.Mutex
 	observed []role.Observation
 	events   []role.Event
+	letGo    []uint64 // epochs
 	log      strings.Builder
 	changed  chan struct{}
 }
@@ -122,6 +123,7 @@ func (n *node) begin(addrs map[string]netip.Addr, o Options) {
 	o.Tell = role.Tell{
 		Observed: func(ob role.Observation) { n.mu.Lock(); n.observed = append(n.observed, ob); n.mu.Unlock() },
 		Event:    func(e role.Event) { n.mu.Lock(); n.events = append(n.events, e); n.mu.Unlock() },
+		LetGo:    func(epoch uint64) { n.mu.Lock(); n.letGo = append(n.letGo, epoch); n.mu.Unlock() },
 	}
 	r, err := New(o)
 	must(n.t, err)
