@@ -139,6 +139,9 @@ func (f *fakeAddresses) Open(group string, deadline time.Duration) error {
 	}
 	f.mu.Unlock()
 	f.note("open %s", group)
+	if s := f.n.service; s != nil && !s.writable() {
+		f.n.w.t.Errorf("%s opens %s over a service that is read-only", f.n.node, group)
+	}
 	time.Sleep(took)
 	if err != nil {
 		return err
@@ -169,9 +172,6 @@ func (f *fakeAddresses) hold(group string, deadline time.Duration) error {
 		if other != f.n.node {
 			f.n.w.t.Errorf("%s opens %s while %s has it", f.n.node, group, other)
 		}
-	}
-	if s := f.n.service; s != nil && !s.writable() {
-		f.n.w.t.Errorf("%s opens %s over a service that is read-only", f.n.node, group)
 	}
 	w := f.n.w
 	w.mu.Lock()

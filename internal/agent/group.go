@@ -228,6 +228,9 @@ func (l *loop) moveAway(name string, g *groupRun, d Decision) {
 		defer cancel()
 		if res, err := m.run(ctx); err != nil || res.Outcome != control.OutcomeMoved {
 			l.log.Warn("the group did not move", "group", name, "peer", d.MoveTo, "reason", res.Reason, "error", err)
+			if g.role != nil { // each try costs a while without writes
+				l.post(ctx, func() { g.moveAgainAt = l.boot() + roleMoveRetry })
+			}
 		}
 	}()
 }

@@ -14,7 +14,8 @@ import (
 // Chosen by us. The service's own bounds (demote_timeout, apply_timeout) come on top of
 // what a move without a role may take.
 const (
-	roleOpenSlack = 5 * time.Second // for a target that has everything to take the service over
+	roleMoveRetry = 30 * time.Second // between two tries of the policy's own moves
+	roleOpenSlack = 5 * time.Second  // for a target that has everything to take the service over
 )
 
 const methodCatchUp = "catch-up" // to the target: catchUpRequest -> catchUpAnswer, when its service has it all

@@ -118,7 +118,7 @@ func (d *demo3) deeds() []func() deed3 {
 		func() deed3 {
 			o := owner("shop")
 			return deed3{"nginx-killed", "nginx on " + o + ", the owner, is killed", "the other proxy takes over", "shop", promiseNginx,
-				func(context.Context) error { return s.Nginx[o].Kill() }}
+				func(context.Context) error { return d.owned("shop", o, func() error { return s.Nginx[o].Kill() }) }}
 		},
 		func() deed3 {
 			to := other(owner("db"))
@@ -131,7 +131,7 @@ func (d *demo3) deeds() []func() deed3 {
 		func() deed3 {
 			o := owner("db")
 			return deed3{"power-off", o + ", the master, loses its power", other(o) + " is promoted", "db", promiseDatabase,
-				func(context.Context) error { return d.w.Node(o).PowerOff() }}
+				func(context.Context) error { return d.owned("db", o, func() error { return d.w.Node(o).PowerOff() }) }}
 		},
 	}
 }
@@ -149,6 +149,14 @@ func (d *demo3) owner(group string) string {
 		return "nobody"
 	}
 	return name
+}
+
+// owned does something to the owner of a group, if there is one.
+func (d *demo3) owned(group, owner string, do func() error) error {
+	if d.w.Node(owner) == nil {
+		return fmt.Errorf("nobody owns %s", group)
+	}
+	return do()
 }
 
 func (d *demo3) step(ctx context.Context, s deed3) error {

@@ -64,10 +64,11 @@
 //     the agent then goes on as after a failed Activate.
 //  4. The target wins the lease, and goes through Prepare and Activate as ever.
 //
-// A move because this node fails a check goes the same way, as far as the service
-// still answers: if HandOver fails, or Observation.Down is set, the agent calls
-// Deactivate and transfers all the same, since the target is known to be eligible.
-// Whatever was not on the target by then is counted when it comes up.
+// A move because this node fails a check goes the same way, as long as the service
+// answers: if HandOver fails, the group stays, and the agent tries again after a while;
+// a failing check is no reason to lose what only this service has. If Observation.Down
+// is set there is nothing to hand over: the agent transfers at once, and whatever was
+// not on the target by then is counted when it comes up.
 //
 // # Following
 //

@@ -140,9 +140,6 @@ type Verdict struct {
 	// Reason is why not; or, of an eligible node, what a person should know, such
 	// as what would be lost. It may be empty.
 	Reason string
-	// Ahead is how many nodes that are alive and eligible have more: they go first,
-	// whatever the order of preference.
-	Ahead int
 	// Until is when to judge again if nothing happens before. Zero: no need.
 	Until time.Time
 }

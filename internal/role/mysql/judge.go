@@ -2,7 +2,6 @@ package mysql
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/hbagent/hbagent/internal/role"
@@ -82,19 +81,7 @@ func (p policy) lagging(self role.Observation, owner string, behind time.Duratio
 
 // judgeHeir judges a server while nobody is the master.
 func (p policy) judgeHeir(s role.Situation) role.Verdict {
-	has := s.Self.Has()
 	v := role.Verdict{Eligible: true}
-	for _, name := range peerNames(s) {
-		peer := s.Peers[name]
-		if !peer.Alive || !peer.Eligible || peer.Down != "" {
-			continue
-		}
-		lacks, err := missing(has, peer.Has())
-		more, err2 := missing(peer.Has(), has)
-		if err == nil && err2 == nil && lacks.Transactions > more.Transactions {
-			v.Ahead++
-		}
-	}
 	lacks, known, err := p.lacksOfLast(s)
 	switch {
 	case err != nil:
@@ -140,13 +127,4 @@ func (p policy) lacksOfLast(s role.Situation) (m role.Missing, known bool, err e
 	}
 	m, err = missing(s.Self.Has(), s.Last.Position)
 	return m, err == nil, err
-}
-
-func peerNames(s role.Situation) []string {
-	names := make([]string, 0, len(s.Peers))
-	for n := range s.Peers {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
 }

@@ -23,7 +23,6 @@ func TestJudge(t *testing.T) {
 		s        role.Situation
 		eligible bool
 		failed   bool
-		ahead    int
 		reason   string // of it, the beginning
 		until    time.Time
 	}{
@@ -84,13 +83,11 @@ func TestJudge(t *testing.T) {
 		"nothing is known, and it is a replica of somebody":  {s: role.Situation{Self: role.Observation{At: now, Position: "0-1-5", Following: "db1"}, Waiting: now}, reason: "what it lacks of db1 is not known, and waits for it until 12:02:00 UTC", until: now.Add(2 * time.Minute)},
 		"nothing is known, and it has waited for its master": {s: role.Situation{Self: role.Observation{At: now, Position: "0-1-5", Following: "db1"}, Waiting: now.Add(-time.Hour)}, eligible: true, reason: "what it lacks of db1 is not known"},
 		"a position that cannot be read":                     {s: role.Situation{Self: good, Last: lastWith("what?"), OwnerSeen: now, Waiting: now}, reason: "a position cannot be read"},
-
-		"another has more":               {s: role.Situation{Self: good, Last: last, OwnerSeen: now, Peers: peer("0-1-102", true)}, eligible: true, ahead: 1},
-		"another has as much":            {s: role.Situation{Self: good, Last: last, OwnerSeen: now, Peers: peer("0-1-100", true)}, eligible: true},
-		"another has more, and may not":  {s: role.Situation{Self: good, Last: last, OwnerSeen: now, Peers: peer("0-1-102", false)}, eligible: true},
-		"another has less":               {s: role.Situation{Self: good, Last: last, OwnerSeen: now, Peers: peer("0-1-99", true)}, eligible: true},
-		"another has nonsense":           {s: role.Situation{Self: good, Last: last, OwnerSeen: now, Peers: peer("nonsense", true)}, eligible: true},
-		"the kind of server has changed": {s: role.Situation{Self: good, Last: lastWith(uuidA + ":1-5"), OwnerSeen: now.Add(time.Hour), Waiting: now}, reason: "lacks 5 transactions of db1, the last master, and waits", until: now.Add(2 * time.Minute)},
+		"another has as much":                                {s: role.Situation{Self: good, Last: last, OwnerSeen: now, Peers: peer("0-1-100", true)}, eligible: true},
+		"another has more, and may not":                      {s: role.Situation{Self: good, Last: last, OwnerSeen: now, Peers: peer("0-1-102", false)}, eligible: true},
+		"another has less":                                   {s: role.Situation{Self: good, Last: last, OwnerSeen: now, Peers: peer("0-1-99", true)}, eligible: true},
+		"another has nonsense":                               {s: role.Situation{Self: good, Last: last, OwnerSeen: now, Peers: peer("nonsense", true)}, eligible: true},
+		"the kind of server has changed":                     {s: role.Situation{Self: good, Last: lastWith(uuidA + ":1-5"), OwnerSeen: now.Add(time.Hour), Waiting: now}, reason: "lacks 5 transactions of db1, the last master, and waits", until: now.Add(2 * time.Minute)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tt.s.Node == "" {
@@ -98,8 +95,8 @@ func TestJudge(t *testing.T) {
 			}
 			tt.s.Now = now
 			v := p.judge(tt.s)
-			if v.Eligible != tt.eligible || v.Failed != tt.failed || v.Ahead != tt.ahead || !v.Until.Equal(tt.until) || !strings.HasPrefix(v.Reason, tt.reason) || (tt.reason == "") != (v.Reason == "") {
-				t.Errorf("%+v, want eligible %v, failed %v, ahead %d, until %v, reason %q", v, tt.eligible, tt.failed, tt.ahead, tt.until, tt.reason)
+			if v.Eligible != tt.eligible || v.Failed != tt.failed || !v.Until.Equal(tt.until) || !strings.HasPrefix(v.Reason, tt.reason) || (tt.reason == "") != (v.Reason == "") {
+				t.Errorf("%+v, want eligible %v, failed %v, until %v, reason %q", v, tt.eligible, tt.failed, tt.until, tt.reason)
 			}
 			if !v.Eligible && v.Reason == "" {
 				t.Error("no reason")
