@@ -17,26 +17,20 @@ var allFamilies = []family{familyINet, familyARP, familyNetdev}
 
 // tablesOf are the families that have a table of that name.
 func tablesOf(s *nftSocket, table string) ([]family, error) {
+	ae := netlink.NewAttributeEncoder()
+	ae.String(unix.NFTA_TABLE_NAME, table)
+	ask, err := ae.Encode()
+	if err != nil {
+		return nil, err
+	}
 	var out []family
 	for _, f := range allFamilies {
-		var err error
-		for range gateTries { // somebody else's change in the middle of a listing makes it void
-			found := false
-			err = attributes(s, f, unix.NFT_MSG_GETTABLE, nil, func(ad *netlink.AttributeDecoder) error {
-				for ad.Next() {
-					found = found || ad.Type() == unix.NFTA_TABLE_NAME && ad.String() == table
-				}
-				return ad.Err()
-			})
-			if !errors.Is(err, unix.EINTR) {
-				if found && err == nil {
-					out = append(out, f)
-				}
-				break
-			}
-		}
+		found, err := s.has(f, unix.NFT_MSG_GETTABLE, ask)
 		if err != nil && !errors.Is(err, unix.EOPNOTSUPP) { // a family that this kernel does not have
-			return nil, fmt.Errorf("listing tables: %w", err)
+			return nil, fmt.Errorf("looking for table %s: %w", table, err)
+		}
+		if found {
+			out = append(out, f)
 		}
 	}
 	return out, nil

@@ -160,10 +160,24 @@ func (s *nftSocket) answers(b *batch, first uint32) error {
 
 // dump asks for a listing and hands over the attributes of each object.
 func (s *nftSocket) dump(f family, kind uint16, attrs []byte, each func(data []byte) error) error {
+	return s.query(unix.NLM_F_DUMP, f, kind, attrs, each)
+}
+
+// has asks for one object, which needs no listing that others can make void. What attrs name does not exist: false.
+func (s *nftSocket) has(f family, kind uint16, attrs []byte) (bool, error) {
+	err := s.query(unix.NLM_F_ACK, f, kind, attrs, func([]byte) error { return nil })
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// query sends a question and reads to the end of the answer: the last part of a dump, or what acknowledges.
+func (s *nftSocket) query(flags uint16, f family, kind uint16, attrs []byte, each func(data []byte) error) error {
 	s.seq++
 	seq := s.seq
 	s.seq-- // append counts it
-	out := s.append(nil, unix.NFNL_SUBSYS_NFTABLES<<8|kind, unix.NLM_F_REQUEST|unix.NLM_F_DUMP,
+	out := s.append(nil, unix.NFNL_SUBSYS_NFTABLES<<8|kind, unix.NLM_F_REQUEST|flags,
 		append([]byte{byte(f), unix.NFNETLINK_V0, 0, 0}, attrs...))
 	if err := s.send(out); err != nil {
 		return err
@@ -181,7 +195,7 @@ func (s *nftSocket) dump(f family, kind uint16, attrs []byte, each func(data []b
 				done = true
 			case h.Type == unix.NLMSG_ERROR:
 				done = true
-				if len(data) >= 4 {
+				if len(data) >= 4 && binary.NativeEndian.Uint32(data) != 0 { // 0 acknowledges
 					failed = unix.Errno(-int32(binary.NativeEndian.Uint32(data)))
 				}
 			case h.Flags&unix.NLM_F_DUMP_INTR != 0:
