@@ -66,16 +66,21 @@ func (s *site) agree(t *testing.T, owner string, down []string, nodes ...string)
 	})
 }
 
-// quick asks for the status, as a person does, of a cluster in which somebody is silent: no answer waits for a peer.
+// quick asks for the status, as a person does, of a cluster in which somebody is silent: no answer waits for a peer. One
+// that did would wait each time; a machine that is busy elsewhere stands still now and then. So the middle one counts.
 func (s *site) quick(t *testing.T, nodes ...string) {
 	t.Helper()
-	for range 20 {
-		for _, node := range nodes {
+	const asked = 20
+	for _, node := range nodes {
+		took := make([]time.Duration, 0, asked)
+		for range asked {
 			began := time.Now()
 			s.verb(t, node, "status", "--json")
-			if took := time.Since(began); took > slack*promiseStatus {
-				t.Errorf("status on %s took %v, promised are %v", node, took, promiseStatus)
-			}
+			took = append(took, time.Since(began))
+		}
+		slices.Sort(took)
+		if took[asked/2] > slack*promiseStatus {
+			t.Errorf("status on %s took %v, promised are %v", node, took, promiseStatus)
 		}
 	}
 }
