@@ -35,3 +35,18 @@ func TestRoundTrips(t *testing.T) {
 	cancel()
 	RoundTrips(ended, []netip.Addr{netip.MustParseAddr("127.0.0.1")})
 }
+
+func TestProposeTTL(t *testing.T) {
+	for _, tt := range []struct{ trip, stall, want time.Duration }{
+		{0, 0, 50 * time.Millisecond},
+		{300 * time.Microsecond, 2 * time.Millisecond, 50 * time.Millisecond},
+		{300 * time.Microsecond, 100 * time.Millisecond, time.Second},
+		{40 * time.Millisecond, 0, time.Second},
+		{60 * time.Millisecond, 0, 2 * time.Second},
+		{time.Minute, 0, 30 * time.Second},
+	} {
+		if got := ProposeTTL(tt.trip, tt.stall); got != tt.want {
+			t.Errorf("ProposeTTL(%v, %v) = %v, want %v", tt.trip, tt.stall, got, tt.want)
+		}
+	}
+}

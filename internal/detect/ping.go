@@ -72,7 +72,11 @@ func roundTrip(ctx context.Context, addr netip.Addr) Trip {
 			t.Longest = took
 		}
 		t.Longest = max(t.Longest, took)
-		time.Sleep(pingGap) // apart, so that one moment of noise is not all of them
+		select {
+		case <-ctx.Done():
+			return t
+		case <-time.After(pingGap): // apart, so that one moment of noise is not all of them
+		}
 	}
 	return t
 }

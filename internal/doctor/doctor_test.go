@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestMay(t *testing.T) {
@@ -34,21 +33,6 @@ func TestMay(t *testing.T) {
 	for _, tt := range tests {
 		if got := tt.user.may(tt.want, tt.mode, tt.uid, tt.gid); got != tt.ok {
 			t.Errorf("user %d, %o of %04o (%d:%d): %v", tt.user.UID, tt.want, tt.mode, tt.uid, tt.gid, got)
-		}
-	}
-}
-
-func TestPropose(t *testing.T) {
-	for _, tt := range []struct{ rtt, stall, want time.Duration }{
-		{0, 0, 50 * time.Millisecond},
-		{300 * time.Microsecond, 2 * time.Millisecond, 50 * time.Millisecond},
-		{300 * time.Microsecond, 100 * time.Millisecond, time.Second},
-		{40 * time.Millisecond, 0, time.Second},
-		{60 * time.Millisecond, 0, 2 * time.Second},
-		{time.Minute, 0, 30 * time.Second},
-	} {
-		if got := Propose(tt.rtt, tt.stall); got != tt.want {
-			t.Errorf("Propose(%v, %v) = %v, want %v", tt.rtt, tt.stall, got, tt.want)
 		}
 	}
 }

@@ -4,15 +4,14 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/hbagent/hbagent/internal/detect"
 )
 
 // Chosen by us.
 const (
 	// An agent that is late by ttl/4 shuts its gates (internal/agent, pauseDivisor).
 	stallShare = 4
-	// A ttl is comfortable at so many round trips and so many of the worst stalls.
-	comfortRTT   = 20
-	comfortStall = 8
 	// Below so many round trips it is a warning, and below so few leases lapse (design: "below three measured round trips").
 	leastRTT   = 10
 	neverRTT   = 3
@@ -21,31 +20,13 @@ const (
 	reportsFor = 90 * time.Second // the agent repeats what goes on once a minute
 )
 
-// ttls are what Propose chooses from.
-var ttls = []time.Duration{
-	50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond,
-	time.Second, 2 * time.Second, 3 * time.Second, 5 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second,
-}
-
-// Propose is a ttl for a network and machines: the shortest usual one that is at least 20 round trips and 8 of the worst
-// stalls.
-func Propose(rtt, stall time.Duration) time.Duration {
-	want := max(comfortRTT*rtt, comfortStall*stall)
-	for _, ttl := range ttls {
-		if ttl >= want {
-			return ttl
-		}
-	}
-	return ttls[len(ttls)-1]
-}
-
 // judgeTime: this machine's scheduling and clocks.
 func judgeTime(s *sheet, f *Facts) {
 	ttl := f.Config.Lease.TTL
 	limit := ttl / stallShare
 	past, worst := events(f, "stood still")
 	now := f.Sample.WorstStall
-	do := fmt.Sprintf("give the machine CPU (steal time, memory, backups), or raise ttl: %v bears it", Propose(f.worstRTT(), max(now, worst)))
+	do := fmt.Sprintf("give the machine CPU (steal time, memory, backups), or raise ttl: %v bears it", detect.ProposeTTL(f.worstRTT(), max(now, worst)))
 	switch {
 	case now >= limit:
 		s.warn("stalls", "", do, "this machine stood still for %v while it was watched for %v; with a ttl of %v the agent lets go after %v",
@@ -105,7 +86,7 @@ func judgeTiming(s *sheet, f *Facts) {
 		}
 		ttl := f.Config.Lease.TTL
 		rtt := time.Duration(p.RTT.MedianMs * float64(time.Millisecond))
-		better := Propose(f.worstRTT(), f.Sample.WorstStall)
+		better := detect.ProposeTTL(f.worstRTT(), f.Sample.WorstStall)
 		do := fmt.Sprintf("ttl = %q on every node, then restart each", better)
 		text := fmt.Sprintf("a round trip to %s takes %s (at most %s), and ttl is %v", p.Node, ms(p.RTT.MedianMs), ms(p.RTT.MaxMs), ttl)
 		switch {

@@ -279,11 +279,13 @@ func TestProposeTTL(t *testing.T) {
 		{0, 0, time.Second},
 		{5 * time.Millisecond, 300 * time.Microsecond, time.Second},
 		{100 * time.Millisecond, 50 * time.Millisecond, time.Second},
-		{101 * time.Millisecond, 0, 3 * time.Second},
-		{0, 51 * time.Millisecond, 3 * time.Second},
+		{101 * time.Millisecond, 0, time.Second},
+		{130 * time.Millisecond, 0, 2 * time.Second},
+		{0, 51 * time.Millisecond, 2 * time.Second},
+		{0, 100 * time.Millisecond, 2 * time.Second},
 		{0, 500 * time.Millisecond, 10 * time.Second},
 		{0, time.Hour, 30 * time.Second},
-		{time.Second, 200 * time.Millisecond, 4 * time.Second},
+		{time.Second, 200 * time.Millisecond, 10 * time.Second},
 	} {
 		got, why := ProposeTTL(tt.stall, tt.trip)
 		if got != tt.want || why == "" {
