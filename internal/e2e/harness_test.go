@@ -18,15 +18,10 @@ import (
 	"github.com/hbagent/hbagent/internal/lab/labtest"
 )
 
-// pollPause lies between two looks at something that sends no event.
-const pollPause = 20 * time.Millisecond
-
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var (
+	must = labtest.Must
+	pass = labtest.Pass
+)
 
 // within bounds the waiting for one thing.
 func within(t testing.TB) context.Context {
@@ -37,28 +32,7 @@ func within(t testing.TB) context.Context {
 // eventually waits until try returns nil.
 func eventually(t testing.TB, try func(context.Context) error) {
 	t.Helper()
-	ctx := within(t)
-	for {
-		err := try(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("not within %v: %v", patience, err)
-		case <-time.After(pollPause):
-		}
-	}
-}
-
-// pass lets time pass in which something must not happen.
-func pass(t testing.TB, d time.Duration) {
-	t.Helper()
-	select {
-	case <-t.Context().Done():
-		t.Fatal(t.Context().Err())
-	case <-time.After(d):
-	}
+	labtest.Eventually(t, patience, t.Name(), try)
 }
 
 func clock(at time.Time) string { return at.UTC().Format("15:04:05.000") }

@@ -294,38 +294,15 @@ func (s *site) command(machine string, args ...string) func(context.Context) err
 	}
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var (
+	must = labtest.Must
+	pass = labtest.Pass
+)
 
 // eventually waits until try returns nil.
 func eventually(t testing.TB, try func() error) {
 	t.Helper()
-	ctx := labtest.Within(t, patience)
-	for {
-		err := try()
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("not within %v: %v", patience, err)
-		case <-time.After(pollPause):
-		}
-	}
-}
-
-// pass lets time pass in which something must not happen.
-func pass(t testing.TB, d time.Duration) {
-	t.Helper()
-	select {
-	case <-t.Context().Done():
-		t.Fatal(t.Context().Err())
-	case <-time.After(d):
-	}
+	labtest.Eventually(t, patience, t.Name(), func(context.Context) error { return try() })
 }
 
 func clock(at time.Time) string { return at.UTC().Format("15:04:05.000") }

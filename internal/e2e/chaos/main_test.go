@@ -67,12 +67,4 @@ func (s *stage) verdict(t *testing.T, before int) {
 	}
 }
 
-// pass lets time pass in which something must not happen.
-func pass(t *testing.T, d time.Duration) {
-	t.Helper()
-	select {
-	case <-t.Context().Done():
-		t.Fatal(t.Context().Err())
-	case <-time.After(d):
-	}
-}
+var pass = labtest.Pass

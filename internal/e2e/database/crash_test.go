@@ -11,6 +11,7 @@ import (
 
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/internal/lab"
+	"github.com/hbagent/hbagent/internal/lab/labtest"
 )
 
 // With semi-synchronous replication, the crash of the master loses no commit that was acknowledged.
@@ -61,7 +62,7 @@ func TestCrashAsync(t *testing.T) {
 	// The replica hears no more; it is within max_lag all the same.
 	must(t, s.CutBetween(within(t), s.Node("db1"), s.Node("db2")))
 	s.writes(l, 50)
-	time.Sleep(time.Second) // for the owner's position to be known: it is told twice a second
+	s.told("db1")
 	must(t, s.Node("db1").PowerOff())
 	must(t, s.Heal(within(t)))
 	s.ownedBy("db2")
@@ -134,7 +135,7 @@ func TestPowerCutOfTheSite(t *testing.T) {
 		s.writes(l, 200)
 		must(t, s.CutBetween(within(t), s.Node("db1"), s.Node("db2"))) // so that it is stale for certain
 		s.writes(l, 50)
-		time.Sleep(time.Second)
+		s.told(master)
 		for _, n := range []string{"db1", "db2", "vote"} {
 			must(t, s.Node(n).PowerOff())
 		}
@@ -145,7 +146,7 @@ func TestPowerCutOfTheSite(t *testing.T) {
 		s.says(stale, func(ng control.NodeGroup) bool {
 			return !ng.Eligible && strings.Contains(ng.Reason, "the last master, and waits for it")
 		})
-		time.Sleep(10 * time.Second) // in which it must not be promoted
+		labtest.Pass(t, 10*time.Second)
 		if g, _, err := s.state(within(t), stale); err != nil || g.Owner != "" {
 			t.Fatalf("%q owns it, %v", g.Owner, err)
 		}
@@ -172,7 +173,7 @@ func TestPowerCutForced(t *testing.T) {
 	s.writes(l, 100)
 	must(t, s.CutBetween(within(t), s.Node("db1"), s.Node("db2")))
 	s.writes(l, 50)
-	time.Sleep(time.Second)
+	s.told("db1")
 	for _, n := range []string{"db1", "db2", "vote"} {
 		must(t, s.Node(n).PowerOff())
 	}

@@ -39,12 +39,7 @@ type site struct {
 	stalls struct{ now, worst atomic.Int64 } // how late this process woke up, in nanoseconds
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = labtest.Must
 
 var errNotYet = errors.New("not yet")
 

@@ -26,39 +26,23 @@ func TestMain(m *testing.M) { os.Exit(labtest.MainBuilt(m)) }
 
 // Chosen by us.
 const (
-	patience  = 60 * time.Second
-	pollPause = 50 * time.Millisecond
-	wellFor   = time.Second // without an error: the service has returned
+	patience = 60 * time.Second
+	wellFor  = time.Second // without an error: the service has returned
 	// badFor bounds how long errors may happen after one fault, on a busy machine. What it really is, is measured.
 	badFor = 15 * time.Second
 )
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = labtest.Must
 
 func within(t testing.TB) context.Context {
 	t.Helper()
 	return labtest.Within(t, patience)
 }
 
+// eventually waits until try returns nil.
 func eventually(t testing.TB, what string, try func(context.Context) error) {
 	t.Helper()
-	ctx := within(t)
-	for {
-		err := try(ctx)
-		if err == nil {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatalf("%s: not within %v: %v", what, patience, err)
-		case <-time.After(pollPause):
-		}
-	}
+	labtest.Eventually(t, patience, what, try)
 }
 
 type site struct {
