@@ -49,6 +49,8 @@ and stderr says how far they are apart.`,
 			switch {
 			case o.since < 0:
 				return usagef("--since is how long ago: %s is in the future", -o.since)
+			case o.max < 0:
+				return usagef("--lines %d: it is how many, 1 or more", o.max)
 			case o.follow && o.max != 0:
 				return usagef("--lines counts the past: it does not go with --follow (use --since)")
 			case o.local && o.node != "":

@@ -108,7 +108,7 @@ func (iv *interview) one(flag, given, question, def string, set func(string) err
 		}
 		return nil
 	case !iv.asks && def == "":
-		return usagef("--%s is missing: %s", flag, question)
+		return usagef("--%s is missing (%s); hbagent init --help has an example", flag, question)
 	case !iv.asks:
 		if err := set(def); err != nil {
 			return usagef("%s: the default, %s, does not do (%v): give --%s", question, def, err, flag)
@@ -148,7 +148,7 @@ func (iv *interview) several(flag string, given []string, least int, question fu
 		return nil
 	}
 	if !iv.asks && least > 0 {
-		return usagef("--%s is missing: %s", flag, question(0))
+		return usagef("--%s is missing (%s); hbagent init --help has an example", flag, question(0))
 	}
 	for n := 0; iv.asks && n < maxMachine; n++ {
 		ended := false

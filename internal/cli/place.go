@@ -2,6 +2,8 @@ package cli
 
 import (
 	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -17,7 +19,11 @@ const keepGroup = -1
 // placeFile puts a whole file at path or leaves what was there: whoever reads meanwhile never reads half of one, and
 // whoever is interrupted leaves nothing half-written. Without replace, a file that exists is fs.ErrExist.
 func placeFile(path, text string, mode os.FileMode, gid int, replace bool) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".hbagent-*") // mode 0600
+	dir := filepath.Dir(path)
+	f, err := os.CreateTemp(dir, ".hbagent-*") // mode 0600
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("the directory %s does not exist: make it first", dir)
+	}
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,9 @@ import (
 	"github.com/hbagent/hbagent/internal/control"
 )
 
+// serviceStale: a service is looked at twice a second, and told at least every two (chosen by us).
+const serviceStale = 4 * time.Second
+
 // servicesTable lists the services behind groups with a role: which node writes, who
 // follows it, and how far behind.
 func servicesTable(s control.Status) *table {
@@ -14,19 +17,21 @@ func servicesTable(s control.Status) *table {
 	for _, g := range s.Groups {
 		for _, n := range s.Nodes {
 			if sv := n.Groups[g.Name].Service; sv != nil && n.Alive {
-				t.add(text(g.Name), text(n.Name), doesCell(sv), text(lagText(sv)), text(orDash(sv.SemiSync)), text(orDash(noteOf(sv))))
+				t.add(text(g.Name), text(n.Name), doesCell(s.At, sv), text(lagText(sv)), text(orDash(sv.SemiSync)), text(orDash(noteOf(sv))))
 			}
 		}
 	}
 	return t
 }
 
-func doesCell(sv *control.Service) cell {
+func doesCell(at time.Time, sv *control.Service) cell {
 	switch {
 	case sv.At.IsZero():
 		return text("not seen yet")
 	case sv.Down != "":
 		return styled(bad, "down")
+	case at.Sub(sv.At) >= serviceStale: // what it did then, it may not do any more
+		return styled(uneasy, "not seen for "+ago(at, sv.At))
 	case sv.Diverged != "", sv.Broken != "":
 		return styled(bad, "read-only")
 	case sv.Writable:
