@@ -97,6 +97,9 @@ func (l *loop) takeOver(g *groupRun, e lease.Open) {
 		if err == nil {
 			err = r.role.Activate(ctx, c)
 		}
+		if err != nil && ctx.Err() == nil { // else somebody else has ended it, and goes on with it
+			l.makeReadOnly(e.Group, r.role, "not taken over")
+		}
 		l.post(context.Background(), func() { l.tookOver(g, p, err) })
 	}()
 }
@@ -168,6 +171,15 @@ func (l *loop) letGoByRole(name string, g *groupRun, epoch uint64) {
 	if l.groups[name] == g && g.open && g.epoch == epoch {
 		l.log.Warn("the role has let go of a lease that is held: taking the service over again", "group", name, "epoch", epoch)
 		l.machine.Confirm(l.now(), name)
+	}
+}
+
+// makeReadOnly waits for a service to become read-only, so that the lease is given back after that.
+func (l *loop) makeReadOnly(name string, r Role, why string) {
+	ctx, cancel := l.within(stopServiceLimit)
+	defer cancel()
+	if err := r.Deactivate(ctx, why); err != nil {
+		l.log.Error("the service is not read-only yet; its role keeps trying", "group", name, "error", err)
 	}
 }
 
