@@ -33,7 +33,6 @@ want="drwxr-x--- root/hbagent ./etc/hbagent/
 -rw-r--r-- root/root ./usr/share/doc/hbagent/examples/mysql-pair.toml
 -rw-r--r-- root/root ./usr/share/doc/hbagent/examples/proxy-pair.toml
 -rw-r--r-- root/root ./usr/share/doc/hbagent/examples/stage3/hbagent.toml
--rw-r--r-- root/root ./usr/share/doc/hbagent/examples/stage3/templates/upstreams.tmpl
 -rw-r--r-- root/root ./usr/share/doc/hbagent/examples/templates/upstreams.tmpl
 -rw-r--r-- root/root ./usr/share/doc/hbagent/examples/two-machines-witness.toml
 -rw-r--r-- root/root ./usr/share/doc/hbagent/examples/web-db-standby.toml

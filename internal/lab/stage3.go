@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -76,7 +77,7 @@ func NewStage3(ctx context.Context, o Stage3Options) (_ *Stage3, err error) {
 
 // example is a file of the example, with the paths of one machine of the lab instead of those of a real one.
 func (s *Stage3) example(name, dir string) (string, error) {
-	b, err := fs.ReadFile(deploy.Examples, "examples/stage3/"+name)
+	b, err := fs.ReadFile(deploy.Examples, path.Join("examples/stage3", name))
 	if err != nil {
 		return "", err
 	}
@@ -108,7 +109,7 @@ func (s *Stage3) proxies() error {
 		if s.Nginx[name], err = n.Nginx(conf); err != nil {
 			return err
 		}
-		if err := s.install(n, "templates/upstreams.tmpl", n.templates("upstreams.tmpl")); err != nil {
+		if err := s.install(n, "../templates/upstreams.tmpl", n.templates("upstreams.tmpl")); err != nil {
 			return err
 		}
 		// What an operator writes before there is an agent.
@@ -130,7 +131,7 @@ func (s *Stage3) webs() (err error) {
 		}
 		htdocs := n.w.path(name, "apache", "htdocs")
 		if err := errors.Join(s.install(n, "index.php", filepath.Join(htdocs, "index.php")), giveAway(htdocs),
-			s.install(n, "templates/memcached.php.tmpl", n.templates("memcached.php.tmpl")),
+			s.install(n, "../templates/memcached.php.tmpl", n.templates("memcached.php.tmpl")),
 			os.WriteFile(n.templates("memcached.php"), []byte("<?php return [];\n"), 0o644)); err != nil {
 			return err
 		}
