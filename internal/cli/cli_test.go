@@ -91,6 +91,7 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"events", "--folow"}, exitUsage, "unknown flag --folow: did you mean --follow?"},
 		{[]string{"events", "--rundir=/x"}, exitUsage, "did you mean --run-dir?"},
 		{[]string{"events", "--since", "yesterday"}, exitUsage, "yesterday"},
+		{[]string{"events", "--lines", "-3"}, exitUsage, "1 or more"},
 		{[]string{"events", "--since", "-1h"}, exitUsage, "in the future"},
 		{[]string{"events", "-f", "-n", "3"}, exitUsage, "does not go with --follow"},
 		{[]string{"switchover"}, exitUsage, "accepts 1 arg"},
