@@ -50,7 +50,7 @@ var may = []struct {
 	{"internal/lab", []string{"internal/control", "deploy"}}, // the example that it runs
 	{"deploy", nil},
 	// Helpers for tests, below the package that they help with.
-	{"internal/lab/...", []string{"internal/lab", "internal/lab/booted", "internal/lab/chaos", "internal/control"}},
+	{"internal/lab/...", []string{"internal/lab", "internal/bench", "internal/lab/booted", "internal/lab/chaos", "internal/control"}},
 	{"internal/template", nil},
 	{"internal/template/...", []string{"internal/template"}},
 	{"internal/control/...", []string{"internal/control"}},
@@ -62,11 +62,12 @@ var may = []struct {
 	{"internal/setup", []string{"internal/config", "internal/detect", "internal/draft"}},
 	{"internal/keepalived", []string{"internal/config", "internal/draft"}},
 	{"internal/control", nil},
+	{"internal/bench", nil},
 	{"pkg/...", nil},
 }
 
 // leaf are the packages that import nothing but the standard library.
-var leaf = []string{"pkg/lease", "internal/role"}
+var leaf = []string{"internal/bench", "pkg/lease", "internal/role"}
 
 // goPackage is what `go list -json` tells of a package.
 type goPackage struct {
