@@ -120,7 +120,7 @@ func (a *app) runInit(ctx context.Context, o initOptions) error {
 		return err
 	}
 	iv.summary()
-	return stopped(ctx, (&installer{interview: iv, text: text, cfg: cfg}).install())
+	return stopped(ctx, (&installer{interview: iv, text: text, cfg: cfg, stateDir: defaultStateDir}).install())
 }
 
 // stopped says in one line what an interrupt has left: init writes at its end only.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hbagent/hbagent/internal/agent"
 	"github.com/hbagent/hbagent/internal/config"
 )
 
@@ -26,6 +27,8 @@ type installer struct {
 	gid     int
 	madeKey bool
 	madeDSN bool
+
+	stateDir string // of this machine's agent
 }
 
 func (in *installer) install() error {
@@ -138,6 +141,9 @@ func (in *installer) key() error {
 			return fmt.Errorf("the key that stands there cannot be used: %w", err)
 		}
 		in.say("%s: kept", in.s.KeyFile)
+		if newer, _, err := agent.LearntKeys(in.stateDir, in.s.KeyFile); err != nil || newer != "" {
+			in.say("note: a rotation has brought another key than that file has: `hbagent key write` before you copy it")
+		}
 		return nil
 	}
 	err := placeFile(in.s.KeyFile, config.GenerateKey()+"\n", keyMode, in.gid, false)

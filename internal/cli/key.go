@@ -236,12 +236,14 @@ func (a *app) writeKeyFile(ctx context.Context, file, stateDir string) error {
 	if _, err := fmt.Fprintf(a.stdout, "%s has key %s now\n", cfg.Cluster.KeyFile, print); err != nil {
 		return err
 	}
-	_, err = control.NewClient(a.runDir).Reload(ctx, false)
-	if errors.Is(err, control.ErrNoAgent) {
+	r, err := control.NewClient(a.runDir).Reload(ctx, false)
+	switch {
+	case errors.Is(err, control.ErrNoAgent):
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("the agent was not told: %w; `hbagent reload` does that", err)
+	case len(r.NeedsRestart) > 0: // it keeps the key that it has: the same one
+		return fmt.Errorf("the agent has not read it: %s was edited, and needs a restart (%s)", file, strings.Join(r.NeedsRestart, ", "))
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/internal/control/controltest"
+	"github.com/hbagent/hbagent/internal/setup"
 	"github.com/hbagent/hbagent/pkg/cluster"
 )
 
@@ -160,6 +161,13 @@ func TestKeyWrite(t *testing.T) {
 		t.Errorf("damaged: %+v", got)
 	}
 	save("")
+	// Who sets the site up again copies the key file to the others: not the old one.
+	a, _ := testApp(t)
+	var said strings.Builder
+	a.stderr = &said
+	if err := (&installer{interview: &interview{app: a, s: &setup.Setup{KeyFile: keyFile}}, stateDir: dir}).key(); err != nil || !strings.Contains(said.String(), "`hbagent key write` before you copy it") {
+		t.Errorf("init beside a rotation: %v, said %q", err, said.String())
+	}
 	got := run(t, cmd...)
 	if want := keyFile + " has key " + cluster.KeyFingerprint(newKey) + " now\n"; got.code != exitOK || got.stdout != want || reloads != 1 {
 		t.Errorf("%+v, %d reloads, want %q", got, reloads, want)
@@ -175,6 +183,14 @@ func TestKeyWrite(t *testing.T) {
 	}
 	if got := run(t, cmd...); got.code != exitOK || !strings.Contains(got.stdout, "nothing to write") {
 		t.Errorf("again: %+v", got)
+	}
+	// An agent that does not read it, because of something else, is no silent success.
+	write(keyFile, base64.StdEncoding.EncodeToString(oldKey)+"\n")
+	waits := controltest.Serve(t, controltest.Agent{OnReload: func(context.Context, bool) (control.ReloadResult, error) {
+		return control.ReloadResult{NeedsRestart: []string{"node web1: address"}}, nil
+	}})
+	if got := run(t, "key", "write", "-c", configFile, "--state-dir", dir, "--run-dir", waits); got.code != exitFailed || !strings.Contains(got.stderr, "needs a restart (node web1: address)") {
+		t.Errorf("an edited config: %+v", got)
 	}
 	// Without an agent it is written all the same.
 	write(keyFile, base64.StdEncoding.EncodeToString(oldKey)+"\n")
