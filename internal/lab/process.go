@@ -218,3 +218,6 @@ func (w *World) Logs(name string, lines int) string {
 	}
 	return b.String()
 }
+
+// PID is its process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
