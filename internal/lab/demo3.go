@@ -166,7 +166,7 @@ func (d *demo3) step(ctx context.Context, s deed3) error {
 		return err
 	}
 	if err := d.well(ctx); err != nil {
-		return err
+		return fmt.Errorf("%w\n%s", err, d.site.Plight(context.WithoutCancel(ctx)))
 	}
 	owner := d.owner(s.group)
 	if s.name != "power-off" { // the next step needs somebody to move to
@@ -192,7 +192,7 @@ func (d *demo3) well(ctx context.Context) error {
 		answers := d.page.Answers(from, time.Now())
 		for _, a := range answers {
 			if a.Err != nil {
-				return fmt.Errorf("the page is not served: %w", a.Err)
+				return fmt.Errorf("the page is not served: %w %s", a.Err, a.Body)
 			}
 		}
 		if len(answers) == 0 {

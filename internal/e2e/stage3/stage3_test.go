@@ -62,7 +62,7 @@ func newSite(t *testing.T) *site {
 	st := &site{Stage3: s, t: t}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log("the last words of what ran:\n" + s.Logs("*", 25))
+			t.Log("what is wrong:\n" + s.Plight(context.Background()) + "the last words of what ran:\n" + s.Logs("*", 25))
 		}
 		s.DB.Close()
 		if err := s.Close(); err != nil {
