@@ -36,14 +36,16 @@ func Decode(data []byte) (Run, error) {
 
 // Write writes a run to path: all of it or nothing, and only a valid one. What does not validate has taken an hour to
 // measure all the same, and is left beside it as PATH.invalid; the error says so.
-func Write(path string, run Run) error {
-	invalid := run.Validate()
-	data, err := json.MarshalIndent(run, "", "\t")
+func Write(path string, run Run) error { return write(path, run, run.Validate()) }
+
+// write writes v, of which invalid says what is wrong with it.
+func write(path string, v any, invalid error) error {
+	data, err := json.MarshalIndent(v, "", "\t")
 	if invalid == nil && err == nil {
 		return replace(path, append(data, '\n'))
 	}
 	if err != nil { // a number that JSON has no word for
-		data = fmt.Appendf(nil, "%+v", run)
+		data = fmt.Appendf(nil, "%+v", v)
 	}
 	beside := path + ".invalid"
 	return errors.Join(fmt.Errorf("%s is not written, what was measured is in %s: %w", path, beside, errors.Join(invalid, err)), replace(beside, append(data, '\n')))

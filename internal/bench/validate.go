@@ -7,25 +7,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Validate returns everything in a run that cannot be, each with the place where it stands.
 func (r Run) Validate() error {
-	v := &validator{settings: map[[2]string]bool{}, seen: map[string]bool{}}
-	if r.Format != Format {
-		v.bad("format", "is %d; this program reads %d", r.Format, Format)
-	}
-	if r.Began.IsZero() {
-		v.bad("began", "is missing")
-	}
-	if r.Commit == "" {
-		v.bad("commit", "is missing")
-	}
-	v.number("seconds", r.Seconds)
-	v.number("machine: load_before", r.Machine.LoadBefore)
-	v.number("machine: load_after", r.Machine.LoadAfter)
-	v.count("machine: cores", r.Machine.Cores)
-	v.count("machine: memory_mb", r.Machine.MemoryMB)
+	v := newValidator()
+	v.head(r.Format, r.Began, r.Commit, r.Seconds, r.Machine)
 	v.tools(r.Tools)
 	for _, res := range r.Results {
 		v.result(res)
@@ -50,6 +38,28 @@ type validator struct {
 	seen     map[string]bool
 }
 
+func newValidator() *validator {
+	return &validator{settings: map[[2]string]bool{}, seen: map[string]bool{}}
+}
+
+// head is what every file begins with.
+func (v *validator) head(format int, began time.Time, commit string, seconds float64, m Machine) {
+	if format != Format {
+		v.bad("format", "is %d; this program reads %d", format, Format)
+	}
+	if began.IsZero() {
+		v.bad("began", "is missing")
+	}
+	if commit == "" {
+		v.bad("commit", "is missing")
+	}
+	v.number("seconds", seconds)
+	v.number("machine: load_before", m.LoadBefore)
+	v.number("machine: load_after", m.LoadAfter)
+	v.count("machine: cores", m.Cores)
+	v.count("machine: memory_mb", m.MemoryMB)
+}
+
 func (v *validator) bad(where, format string, args ...any) {
 	v.problems = append(v.problems, fmt.Errorf("%s: %s", where, fmt.Sprintf(format, args...)))
 }
@@ -65,6 +75,12 @@ func (v *validator) once(where string) {
 func (v *validator) number(where string, f float64) {
 	if math.IsNaN(f) || math.IsInf(f, 0) || f < 0 {
 		v.bad(where, "is %v; a finite number, 0 or above, is wanted", f)
+	}
+}
+
+func (v *validator) numbers(where string, fs []float64) {
+	for _, f := range fs {
+		v.number(where, f)
 	}
 }
 
@@ -174,12 +190,8 @@ func (v *validator) batch(b Batch) {
 	if len(b.Spread)+len(b.Outage) == 0 && b.Failed == "" {
 		v.bad(where, "has no samples, and does not say why (failed)")
 	}
-	for _, f := range b.Spread {
-		v.number(where+": spread_ms", f)
-	}
-	for _, f := range b.Outage {
-		v.number(where+": outage_ms", f)
-	}
+	v.numbers(where+": spread_ms", b.Spread)
+	v.numbers(where+": outage_ms", b.Outage)
 }
 
 // slug makes a name of a directory from one of a tool or a setting: "advert_int 0.05" becomes "advert_int-0.05".
