@@ -313,7 +313,7 @@ func (m *Machine) win(now Time, g *group) bool {
 	g.refusal, g.refusedBy = ReasonNone, ""
 	m.out.opens = append(m.out.opens, Open{Group: g.name, Epoch: g.epoch, Until: g.until, Cause: g.cause, Note: g.note})
 	if m.nextRound <= now.Boot {
-		m.nextRound = now.Boot.Add(m.cfg.TTL / renewDivisor)
+		m.nextRound = now.Boot.Add(RenewInterval(m.cfg.TTL))
 	}
 	return true
 }

@@ -129,5 +129,5 @@ func (m *Machine) resume(now Time) {
 			m.begin(now, g, phaseConfirming, h.Epoch, CauseResume)
 		}
 	}
-	m.nextRound = now.Boot.Add(m.cfg.TTL / renewDivisor)
+	m.nextRound = now.Boot.Add(RenewInterval(m.cfg.TTL))
 }

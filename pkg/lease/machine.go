@@ -235,7 +235,7 @@ func (m *Machine) progress(now Time) {
 	m.witnessTick(now)
 	m.witnessExtend(now)
 	if m.holding > 0 && now.Boot >= m.nextRound {
-		m.nextRound = now.Boot.Add(m.cfg.TTL / renewDivisor)
+		m.nextRound = now.Boot.Add(RenewInterval(m.cfg.TTL))
 		m.startRounds(now)
 	}
 	for _, name := range m.names {

@@ -21,7 +21,7 @@ const (
 
 	witnessProbes      = 3 // answers needed before a takeover (chosen by us)
 	witnessSilence     = 2 // ttl of silence from the peer before a takeover
-	witnessHelloPerTTL = renewDivisor
+	witnessHelloPerTTL = 5 // hellos in a ttl: silence means something after one
 
 	// addressProof divides the ttl: so long after its probe was sent, a silent
 	// address proves that nobody opens. Two idle nodes that hear each other's

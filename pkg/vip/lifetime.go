@@ -20,7 +20,7 @@ const (
 // Chosen by us.
 const (
 	// refreshEvery is how often the lifetimes of a group are renewed at most. A thousand addresses take
-	// some 30 ms, which nobody wants every ttl/5; and between two refreshes the lease must stay covered.
+	// some 30 ms, which nobody wants at every renewal; and between two refreshes the lease must stay covered.
 	refreshEvery = time.Second
 	// refreshSlack covers the refreshEvery in which a renewed deadline is not told to the kernel,
 	// kernelEarly, and our own scheduling.
@@ -29,7 +29,7 @@ const (
 	// request to reach the kernel; a request that took longer is repeated.
 	soleMargin = kernelLate + 50*time.Millisecond
 	// MinSoleTTL is the shortest lease with which Sole makes sense: 0.9 ttl - soleMargin, cut to whole
-	// seconds, must outlast refreshEvery and a renewal interval of ttl/5.
+	// seconds, must outlast refreshEvery and a renewal interval of 0.3 ttl.
 	MinSoleTTL = 5 * time.Second
 	// putTries bounds the repeats of an addition that a stall overtook.
 	putTries = 3
