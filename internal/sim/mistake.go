@@ -23,6 +23,8 @@ const (
 	UngatedRemoved  Breakage = "the next voter list waits for its voters, and not for one just removed"
 	UngatedRestart  Breakage = "a restart takes the next voter list without asking who has the last one"
 	RefusalsUnread  Breakage = "refusals are not read"
+	OwnersUnread    Breakage = "later owners are not heard"
+	NewsUnread      Breakage = "neither refusals are read nor later owners heard"
 )
 
 // mistakes is what a broken node remembers.
@@ -68,8 +70,13 @@ func (h *host) mishear(m lease.Message) []lease.Message {
 				e.Ref, e.Epoch = h.asked[e.Group].Ref, h.asked[e.Group].Epoch
 			}
 		}
-	case RefusalsUnread:
-		m.Entries = slices.DeleteFunc(m.Entries, func(e lease.Entry) bool { return e.Kind == lease.KindRefuse })
+	case RefusalsUnread, OwnersUnread, NewsUnread:
+		if w.o.Break != OwnersUnread {
+			m.Entries = slices.DeleteFunc(m.Entries, func(e lease.Entry) bool { return e.Kind == lease.KindRefuse })
+		}
+		for i := range m.Entries {
+			m.Entries[i].Valid = m.Entries[i].Valid && w.o.Break == RefusalsUnread
+		}
 	case QuorumTooSmall:
 		return h.oneMore(m)
 	case SeqUnchecked, SeqAndEpoch:

@@ -66,18 +66,20 @@ func TestClocksThatStand(t *testing.T) {
 	}
 }
 
-// TestRefusalsEndIt: without reading refusals, the lease from before the pause is
-// used up, which the bound above must not allow.
-func TestRefusalsEndIt(t *testing.T) {
-	longest := 0.0
-	for seed := uint64(1); seed <= 20; seed++ {
-		w := calmWorld(seed, Options{Nodes: 3, Groups: 1, TTL: time.Second, Break: RefusalsUnread, Faults: &Faults{}})
-		w.hosts[w.owner(0)].freeze(freezeOutside, 3*w.o.TTL)
-		w.run(w.now + 6*w.o.TTL)
-		longest = max(longest, w.report.Overlap)
+// TestWhatEndsIt: refusals and the later owner's renewals each end a lease from before the pause, and without both
+// it is used up, which the bound above must not allow.
+func TestWhatEndsIt(t *testing.T) {
+	for mistake, used := range map[Breakage]bool{RefusalsUnread: false, OwnersUnread: false, NewsUnread: true} {
+		longest := 0.0
+		for seed := uint64(1); seed <= 20; seed++ {
+			w := calmWorld(seed, Options{Nodes: 3, Groups: 1, TTL: time.Second, Break: mistake, Faults: &Faults{}})
+			w.hosts[w.owner(0)].freeze(freezeOutside, 3*w.o.TTL)
+			w.run(w.now + 6*w.o.TTL)
+			longest = max(longest, w.report.Overlap)
+		}
+		if longest == 0 || used != (longest > 0.5) {
+			t.Errorf("%s: two owners for %.3f ttl at most, used up: want %v", mistake, longest, used)
+		}
+		t.Logf("%s: two owners for %.3f ttl", mistake, longest)
 	}
-	if longest < 0.5 {
-		t.Errorf("two owners for %.3f ttl at most: the bound of a quarter would not notice", longest)
-	}
-	t.Logf("two owners for %.3f ttl", longest)
 }

@@ -53,6 +53,18 @@ func (m *Machine) lose(now Time, g *group, why Reason) {
 	g.refusal, g.refusedBy = why, ""
 }
 
+// outlive ends a lease when a request shows that it is over: another node has a valid
+// one of a higher epoch, and epochs of established leases grow (invariant 4). A machine that was paused from
+// outside finds the new owner's renewals in its queue when it goes on, and need not
+// wait for its own next round. With a witness in place of a majority both may
+// be valid, and other rules say who yields.
+func (m *Machine) outlive(now Time, e *Entry) {
+	if g := m.groups[e.Group]; e.Valid && g.claims() && e.Epoch > g.epoch && !m.cfg.Witness {
+		m.stats.Superseded++
+		m.lose(now, g, ReasonRefused)
+	}
+}
+
 // drop shuts the gate, forgets the claim, and only then releases the votes
 // (the outbox keeps that order: invariant 3).
 func (m *Machine) drop(g *group, why Reason) {

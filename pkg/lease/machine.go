@@ -172,6 +172,7 @@ func (m *Machine) vote(now Time, msg *Message, e *Entry) {
 		// A transfer must go above every epoch that a candidate has asked for,
 		// also in vain: some voter may have granted it.
 		m.groups[e.Group].highest = max(m.groups[e.Group].highest, e.Epoch)
+		m.outlive(now, e)
 		m.acknowledge(msg.From, e)
 		m.reply(msg.From, m.voter.request(now.Boot, msg, e))
 	case KindRelease:
