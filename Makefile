@@ -8,7 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/hbagent/hbagent/internal/cli.version=$(VERSION) -X github.com/hbagent/hbagent/internal/cli.commit=$(COMMIT)
 
-.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench sim schema cost latency outage handover chaos loss load screenshot database stage3 clean
+.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench gobench sim schema cost latency outage handover chaos loss load screenshot database stage3 clean
 
 help: ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,7 @@ hosts: packages ## three machines that boot a real systemd, and a shell beside t
 check: ## format, vet, staticcheck, go.mod, scripts
 	@test -z "$$(gofmt -l .)" || { echo 'gofmt would change:'; gofmt -l .; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags bench ./internal/lab/rivals
 	$(GO) tool staticcheck ./...
 	$(GO) mod tidy -diff
 	$(GO) mod tidy -C tools/nfpm -diff
@@ -66,7 +67,12 @@ model: ## the lease in Promela, every state of it (docs/model); needs spin and g
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	scripts/fuzz.sh $(or $(FUZZTIME),30s)
 
-bench: ## Go benchmarks
+bench: build ## hbagent beside keepalived, ucarp and pacemaker: outages, cost; writes docs/benchmarks; 45 minutes
+	scripts/bench.sh $(BENCH_FLAGS)
+	$(GO) test -count=1 -tags bench ./internal/lab/rivals
+	$(MAKE) gobench
+
+gobench: ## Go benchmarks
 	$(GO) test -run '^$$' -bench . -benchmem ./pkg/... ./internal/sim
 
 sim: ## SECONDS (1000000) of cluster time in the simulator, from seed FROM (1), on one core

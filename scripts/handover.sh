@@ -16,5 +16,6 @@ if ! command -v keepalived >/dev/null; then
   exit 0
 fi
 # It breaks connections; that is what is to be seen.
+run -with keepalived-fault -moves "${HANDOVER_MOVES:-20}" || true
 run -with keepalived-priority -moves "${HANDOVER_MOVES:-20}" || true
 run -with keepalived-stop -moves "${HANDOVER_MOVES:-20}" || true

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# How long a client is without the floating address, fault by fault.
+# How long a client is without the floating address, fault by fault: hbagent alone, as bench.sh measures it.
 # OUTAGE_RUNS=10 is how often each fault is made. Needs no root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-go build -o "$dir/laboutage" ./internal/lab/laboutage
-"$dir/laboutage" -hbagent bin/hbagent -runs "${OUTAGE_RUNS:-10}" "$@"
+go build -o "$dir/labbench" ./internal/lab/labbench
+"$dir/labbench" -hbagent bin/hbagent -tools hbagent -settings "ttl 1s" -runs "${OUTAGE_RUNS:-10}" \
+  -only power-off,kill,freeze,partition,one-way,service,switchover,restart "$@"

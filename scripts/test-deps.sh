@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what the tests need from the distribution (Debian, Ubuntu), when it
 # is root; otherwise it says what is missing and which tests that costs.
-# With "systemd": also what boots whole machines, for test-systemd.sh.
+# With "systemd": also what boots whole machines, for test-systemd.sh. With "bench": also what hbagent is measured
+# beside, for bench.sh.
 set -euo pipefail
 
 # command -> package
@@ -16,6 +17,9 @@ declare -A need=(
 if [ "${1:-}" = systemd ]; then
   need+=([systemd-nspawn]=systemd-container [debootstrap]=debootstrap [nsenter]=util-linux [ssh]=openssh-client [curl]=curl)
 fi
+if [ "${1:-}" = bench ]; then
+  need+=([ucarp]=ucarp [pacemakerd]=pacemaker [crm_resource]=pacemaker-cli-utils [corosync]=corosync)
+fi
 missing=()
 for cmd in "${!need[@]}"; do
   PATH=$PATH:/usr/sbin:/sbin command -v "$cmd" >/dev/null || missing+=("${need[$cmd]}")
@@ -23,6 +27,7 @@ done
 compgen -G '/usr/lib/apache2/modules/libphp*.so' >/dev/null || missing+=(libapache2-mod-php)
 compgen -G '/usr/lib/php/*/mysqli.so' >/dev/null || missing+=(php-mysql)
 compgen -G '/usr/lib/php/*/memcached.so' >/dev/null || missing+=(php-memcached)
+if [ "${1:-}" = bench ] && [ ! -e /usr/lib/ocf/resource.d/heartbeat/IPaddr2 ]; then missing+=(resource-agents); fi
 # Without any font a browser draws no text.
 [ -e /usr/share/fonts/truetype/liberation ] || missing+=(fonts-liberation)
 # The race detector needs the C library's headers beside the compiler.
@@ -43,12 +48,15 @@ if [ ! -e $policy ]; then
   chmod 755 $policy
   trap 'rm -f $policy' EXIT
 fi
+# Debian enables what it installs. Who had the service before keeps it.
+units=(apache2 mariadb memcached nginx prometheus keepalived pacemaker corosync logd)
+enabled() { command -v systemctl >/dev/null && systemctl -q is-enabled "$1" 2>/dev/null; }
+had=" "
+for unit in "${units[@]}"; do if enabled "$unit"; then had+="$unit "; fi; done
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null
-# Debian enables what it installs. Who had the service before keeps it.
-if command -v systemctl >/dev/null; then
-  for unit in apache2 mariadb memcached nginx prometheus; do
-    case " ${missing[*]} " in *" $unit"[\ -]*) systemctl -q disable "$unit" 2>/dev/null || true ;; esac
-  done
-fi
+for unit in "${units[@]}"; do
+  case $had in *" $unit "*) continue ;; esac
+  if enabled "$unit"; then systemctl -q disable "$unit" || true; fi
+done

@@ -51,6 +51,7 @@ var may = []struct {
 	{"deploy", nil},
 	// Helpers for tests, below the package that they help with.
 	{"internal/lab/...", []string{"internal/lab", "internal/bench", "internal/lab/booted", "internal/lab/chaos", "internal/lab/rivals", "internal/control"}},
+	{"internal/lab/rivals", []string{"internal/lab", "pkg/lease"}}, // how often a lease is renewed
 	{"internal/template", nil},
 	{"internal/template/...", []string{"internal/template"}},
 	{"internal/control/...", []string{"internal/control"}},

@@ -230,3 +230,12 @@ func (n *Node) AgentPID() (pid int, running bool) {
 	}
 	return p.cmd.Process.Pid, true
 }
+
+// NiceAgent sets the nice value of the node's agent, as its unit does.
+func (n *Node) NiceAgent(nice int) error {
+	p := n.runningAgent()
+	if p == nil {
+		return fmt.Errorf("the agent of %s: %w", n.Name, ErrNoAgentRuns)
+	}
+	return p.Nice(nice)
+}

@@ -51,6 +51,8 @@ func Reexec() {
 		os.Exit(demoMain(args))
 	case "web":
 		os.Exit(webMain(args))
+	case "echo":
+		os.Exit(echoMain(args))
 	case "memcached":
 		os.Exit(memcachedMain(args))
 	}

@@ -216,3 +216,12 @@ func label(name, program, flag string) string {
 	}
 	return name // a version is an ornament: the server may still run
 }
+
+// Nice sets the nice value of the running server and its children; it lasts until the server ends.
+func (s *Service) Nice(nice int) error {
+	p, err := s.running()
+	if err != nil {
+		return err
+	}
+	return p.Nice(nice)
+}

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/hbagent/hbagent/internal/lab"
+	"github.com/hbagent/hbagent/internal/lab/rivals"
 )
 
 // Chosen by us.
@@ -35,17 +36,10 @@ const (
 // errFailed: requests failed. It has been printed.
 var errFailed = fmt.Errorf("requests failed: %w", lab.ErrReported)
 
-// mover is what moves the address: hbagent, or something else.
-type mover interface {
-	start(ctx context.Context) error
-	// move returns when `to` answers for the address.
-	move(ctx context.Context, from, to string) error
-}
-
 func main() {
 	lab.Reexec()
 	hbagent := flag.String("hbagent", "bin/hbagent", "the program to measure")
-	with := flag.String("with", "hbagent", "what moves the address: hbagent, hbagent-strict, keepalived-priority, keepalived-stop")
+	with := flag.String("with", "hbagent", "what moves the address: hbagent, hbagent-strict, keepalived-fault, keepalived-priority, keepalived-stop")
 	length := flag.Duration("for", time.Minute, "how long")
 	moves := flag.Int("moves", 20, "how many moves in that time; 0 for the load alone")
 	slow := flag.Duration("slow", 20*time.Second, "length of a slow download or upload")
@@ -68,11 +62,8 @@ func run(ctx context.Context, hbagent, with string, length time.Duration, moves 
 			return err
 		}
 	}
-	m, err := moverOf(w, with)
+	m, err := clusterOf(ctx, w, with)
 	if err != nil {
-		return err
-	}
-	if err := m.start(ctx); err != nil {
 		return err
 	}
 	address := lab.Floating4.Addr()
@@ -109,7 +100,7 @@ func run(ctx context.Context, hbagent, with string, length time.Duration, moves 
 }
 
 // moveToAndFro makes the moves, and returns how long nobody answered for the address in each.
-func moveToAndFro(ctx context.Context, m mover, arp *lab.ARPWatch, owner string, moves int, every time.Duration) (gaps []time.Duration, err error) {
+func moveToAndFro(ctx context.Context, m rivals.Cluster, arp *lab.ARPWatch, owner string, moves int, every time.Duration) (gaps []time.Duration, err error) {
 	if moves == 0 {
 		return nil, nil
 	}
@@ -122,7 +113,7 @@ func moveToAndFro(ctx context.Context, m mover, arp *lab.ARPWatch, owner string,
 		other := map[string]string{"web1": "web2", "web2": "web1"}[owner]
 		from := time.Now()
 		one, cancel := context.WithTimeout(ctx, moveWait)
-		err := m.move(one, owner, other)
+		err := m.Switchover(one, owner, other)
 		if err == nil {
 			err = arp.WaitAnswers(one, time.Now(), other)
 		}

@@ -6,16 +6,19 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/hbagent/hbagent/internal/lab"
+	"github.com/hbagent/hbagent/pkg/lease"
 )
 
 // Hbagent is hbagent itself: agents on web1, web2 and db1, one group on the first two.
 type Hbagent struct {
+	Program string // for Version
 	// Handover is the group's: "drain" (the default) or "strict".
 	Handover string
 }
@@ -24,22 +27,38 @@ const (
 	hbagentGroup = "web"
 	// hbagentNice is that of hbagent.service.
 	hbagentNice = -10
-	// renewals of a lease in one ttl.
-	renewals = 5
 )
 
 // Name is "hbagent".
 func (Hbagent) Name() string { return "hbagent" }
 
-// Version is that of the program that the world runs.
-func (Hbagent) Version(context.Context) (string, error) { return "", nil }
+// Version is what `hbagent version` prints.
+func (t Hbagent) Version(ctx context.Context) (string, error) {
+	program, err := lookup(t.Program, "hbagent")
+	if err != nil {
+		return "", err
+	}
+	out, err := exec.CommandContext(ctx, program, "version").Output()
+	if err != nil {
+		return "", fmt.Errorf("hbagent version: %w", err)
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return line, nil
+}
 
 // Settings are the default ttl, the one at which the owner renews once a second, and shorter ones.
 func (Hbagent) Settings() []Setting {
 	at := func(pace string, ttl time.Duration) Setting {
-		return Setting{Name: "ttl " + shortly(ttl), Pace: pace, Heartbeat: ttl / renewals, Value: ttl}
+		return Setting{Name: "ttl " + shortly(ttl), Pace: pace, Heartbeat: lease.RenewInterval(ttl), Value: ttl}
 	}
-	return []Setting{at(Default, time.Second), at(Equal, renewals*time.Second), at("", 300*time.Millisecond), at("", 100*time.Millisecond), at(Fastest, 50*time.Millisecond)}
+	return []Setting{at(Default, time.Second), at(Equal, renewedEvery(time.Second)), at("", 300*time.Millisecond), at("", 100*time.Millisecond),
+		at(Fastest, 50*time.Millisecond)}
+}
+
+// renewedEvery is the ttl of a lease that is renewed that often, in whole milliseconds.
+func renewedEvery(d time.Duration) time.Duration {
+	perTTL := float64(time.Second) / float64(lease.RenewInterval(time.Second))
+	return time.Duration(float64(d) * perTTL).Truncate(time.Millisecond)
 }
 
 // shortly is a duration as a config file has it: "1s", "300ms".
@@ -58,7 +77,7 @@ type hbagent struct {
 func (t Hbagent) Prepare(w *lab.World, s Setting, o Options) (Cluster, error) {
 	o = o.withDefaults()
 	c := w.Config()
-	c.Lease.TTL = s.Value.String()
+	c.Lease.TTL = shortly(s.Value)
 	g := w.WebGroup("web1", "web2")
 	g.Addresses, g.Hold, g.MaxMoves, g.Handover = texts(o.Addresses), "0s", "1000/1m", t.Handover
 	if o.Service {
@@ -99,27 +118,14 @@ func (h *hbagent) Start(ctx context.Context, node string) error {
 	if err := h.w.Node(node).StartAgent(ctx); err != nil {
 		return err
 	}
-	return h.renice(node)
-}
-
-// renice gives the agent what its unit gives it. Who is not root may not, and measures without.
-func (h *hbagent) renice(node string) error {
-	pid, ok := h.w.Node(node).AgentPID()
-	if !ok {
-		return lab.ErrNoAgentRuns
-	}
-	err := syscall.Setpriority(syscall.PRIO_PGRP, pid, hbagentNice) // every thread of the group
-	if errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.EPERM) {
-		return nil
-	}
-	return err
+	return h.w.Node(node).NiceAgent(hbagentNice)
 }
 
 func (h *hbagent) Stop(ctx context.Context, node string) error { return h.w.Node(node).StopAgent(ctx) }
 
 // Restart ends the agent with SIGUSR2, as the unit's restart does: it keeps what it has.
 func (h *hbagent) Restart(ctx context.Context, node string) error {
-	return errors.Join(h.w.Node(node).RestartAgent(ctx, false), h.renice(node))
+	return errors.Join(h.w.Node(node).RestartAgent(ctx, false), h.w.Node(node).NiceAgent(hbagentNice))
 }
 
 func (h *hbagent) Ready(ctx context.Context, owner string) error {

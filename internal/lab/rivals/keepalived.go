@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"text/template"
 	"time"
@@ -20,13 +19,20 @@ import (
 
 // Keepalived is keepalived with VRRP version 3 on web1 and web2. Both start as BACKUP with nopreempt, so that a machine
 // that comes back takes nothing away, and with the highest priorities, so that the skew of a takeover is the shortest
-// (RFC 5798, section 6.1).
+// (RFC 5798, section 6.1). It announces again after two were master at once, which is not its default, and runs at a
+// real-time priority. A script of it runs once a second at most.
 type Keepalived struct {
-	// By is how a planned move is asked for: "fault" (the default; a tracked file puts the owner into FAULT, and it
-	// says goodbye), "priority" (the priorities are exchanged, and both reload; without nopreempt), "stop" (its
-	// daemon is stopped, and started again).
-	By string
+	By By // how a planned move is asked for; default ByFault
 }
+
+// By is how keepalived is asked for a planned move, for which it has no command.
+type By string
+
+const (
+	ByFault    By = "fault"    // a tracked file puts the owner into the state FAULT, and it says goodbye
+	ByPriority By = "priority" // the priorities are exchanged, and both reload; this goes without nopreempt
+	ByStop     By = "stop"     // the owner's daemon is stopped, and started again
+)
 
 // Name is "keepalived".
 func (Keepalived) Name() string { return "keepalived" }
@@ -55,18 +61,15 @@ func (Keepalived) Settings() []Setting {
 }
 
 type keepalived struct {
-	w  *lab.World
+	*daemons
 	s  Setting
 	o  Options
-	by string
-
-	mu      sync.Mutex // guards running
-	running map[string]*lab.Process
+	by By
 }
 
 // Prepare writes keepalived.conf for both machines.
 func (t Keepalived) Prepare(w *lab.World, s Setting, o Options) (Cluster, error) {
-	k := &keepalived{w: w, s: s, o: o.withDefaults(), by: cmp.Or(t.By, "fault"), running: make(map[string]*lab.Process)}
+	k := &keepalived{newDaemons(w, "keepalived"), s, o.withDefaults(), cmp.Or(t.By, ByFault)}
 	for i, node := range k.Nodes() {
 		if err := k.write(node, highest-i); err != nil {
 			return nil, err
@@ -87,6 +90,8 @@ var keepalivedConf = template.Must(template.New("").Parse(`global_defs {
 	vrrp_version 3
 	vrrp_garp_master_delay 1
 	vrrp_garp_master_refresh 60
+	vrrp_higher_prio_send_advert true
+	vrrp_garp_lower_prio_repeat 1
 	vrrp_rt_priority 50
 	vrrp_no_swap
 	script_user root
@@ -155,7 +160,7 @@ func (k *keepalived) write(node string, priority int) error {
 		advertised, excluded = advertised[:inAdvert], advertised[inAdvert:]
 	}
 	var conf strings.Builder
-	err := keepalivedConf.Execute(&conf, map[string]any{"Node": node, "Dir": dir, "Priority": priority, "NoPreempt": k.by != "priority",
+	err := keepalivedConf.Execute(&conf, map[string]any{"Node": node, "Dir": dir, "Priority": priority, "NoPreempt": k.by != ByPriority,
 		"Advert": k.s.Value.Seconds(), "Advertised": advertised, "Excluded": excluded, "Service": k.o.Service})
 	if err != nil {
 		return err
@@ -169,8 +174,6 @@ func (k *keepalived) dir(node string) string {
 }
 func (k *keepalived) file(node string) string { return filepath.Join(k.dir(node), "keepalived.conf") }
 
-func (k *keepalived) Nodes() []string { return []string{"web1", "web2"} }
-
 func (k *keepalived) Start(_ context.Context, node string) error {
 	program, err := lookup("keepalived", "keepalived")
 	if err != nil {
@@ -179,32 +182,7 @@ func (k *keepalived) Start(_ context.Context, node string) error {
 	dir := k.dir(node)
 	cmd := exec.Command(program, "--dont-fork", "--log-console", "--log-detail", "--vrrp", "--use-file", k.file(node),
 		"--pid", filepath.Join(dir, "main.pid"), "--vrrp_pid", filepath.Join(dir, "vrrp.pid"))
-	p, err := k.w.Node(node).Start("keepalived", cmd)
-	if err != nil {
-		return err
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.running[node] = p
-	return nil
-}
-
-func (k *keepalived) process(node string) (*lab.Process, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	p := k.running[node]
-	if p == nil || !p.Running() {
-		return nil, fmt.Errorf("keepalived does not run on %s", node)
-	}
-	return p, nil
-}
-
-func (k *keepalived) Stop(ctx context.Context, node string) error {
-	p, err := k.process(node)
-	if err != nil {
-		return err
-	}
-	return p.Stop(ctx)
+	return k.start(node, cmd)
 }
 
 func (k *keepalived) Restart(ctx context.Context, node string) error {
@@ -216,64 +194,14 @@ func (k *keepalived) Restart(ctx context.Context, node string) error {
 
 // Ready goes by what the daemons log of their states: all that keepalived tells without SNMP or D-Bus.
 func (k *keepalived) Ready(ctx context.Context, owner string) error {
-	return wait(ctx, func() error {
-		for _, node := range k.Nodes() {
-			want := "BACKUP"
-			if node == owner {
-				want = "MASTER"
-			}
-			p, err := k.process(node)
-			if err != nil {
-				return err
-			}
-			if got := lastState(p.Tail(stateLines)); got != want {
-				return fmt.Errorf("keepalived on %s is in state %q, want %s", node, got, want)
-			}
-		}
-		return nil
-	})
-}
-
-// stateLines of its log are read for its state.
-const stateLines = 60
-
-// lastState is the state that keepalived's log names last: "(web) Entering BACKUP STATE".
-func lastState(log string) string {
-	i := strings.LastIndex(log, "Entering ")
-	if i < 0 {
-		return ""
-	}
-	state, _, _ := strings.Cut(log[i+len("Entering "):], " ")
-	return state
-}
-
-// Kill kills the parent and its VRRP process at once: the parent alone would have the other say goodbye, the other
-// alone would be started again.
-func (k *keepalived) Kill(_ context.Context, node string) error {
-	p, err := k.process(node)
-	if err != nil {
-		return err
-	}
-	return errors.Join(k.Signal(node, syscall.SIGKILL), p.Kill())
-}
-
-func (k *keepalived) Signal(node string, sig syscall.Signal) error {
-	if _, err := k.process(node); err != nil {
-		return err
-	}
-	for _, pid := range k.PIDs(node) {
-		if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
-			return fmt.Errorf("signal keepalived on %s: %w", node, err)
-		}
-	}
-	return nil
+	return k.waitStates(ctx, owner, "Entering ")
 }
 
 func (k *keepalived) Switchover(ctx context.Context, from, to string) error {
 	switch k.by {
-	case "stop":
+	case ByStop:
 		return k.Restart(ctx, from)
-	case "priority":
+	case ByPriority:
 		for node, priority := range map[string]int{from: highest - 1, to: highest} {
 			if err := k.write(node, priority); err != nil {
 				return err
@@ -296,14 +224,6 @@ func (k *keepalived) Switchover(ctx context.Context, from, to string) error {
 	}
 	addr := k.o.Addresses[0].Addr()
 	return errors.Join(wait(ctx, func() error { return k.w.CheckOnlyAt(addr, to) }), os.WriteFile(away, []byte("0\n"), 0o644))
-}
-
-func (k *keepalived) PIDs(node string) []int {
-	p, err := k.process(node)
-	if err != nil {
-		return nil
-	}
-	return family(p.PID())
 }
 
 func (k *keepalived) Configs() map[string]string { return files(k.file("web1")) }

@@ -40,7 +40,7 @@ const (
 // A Setting is one way to set a tool up.
 type Setting struct {
 	Name      string        // in the tool's own words: "ttl 1s", "advert_int 0.05"
-	Pace      string        // Default, Equal, Fastest, or "" for a further one
+	Pace      string        // Default, Equal, Fastest, several with a space between them, or "" for a further one
 	Heartbeat time.Duration // between two heartbeats of the owner
 	Value     time.Duration // what the tool calls ttl, advert_int, advbase, token
 }
@@ -100,7 +100,7 @@ type Cluster interface {
 }
 
 // All are the tools in the order of the report.
-func All() []Tool { return []Tool{Hbagent{}, Keepalived{}} }
+func All() []Tool { return []Tool{Hbagent{}, Keepalived{}, Ucarp{}} }
 
 // lookup finds a program, or says which package has it.
 func lookup(program, pkg string) (string, error) {

@@ -1,0 +1,101 @@
+// Labbench measures hbagent beside other programs that move a floating address: the same machines, client, faults and
+// observers for every one, in throw-away namespaces.
+//
+//	labbench -hbagent bin/hbagent -out docs/benchmarks
+//	labbench -hbagent bin/hbagent -tools hbagent,keepalived -only power-off,busy -runs 3
+//
+// It is two programs in one. Outside a sandbox it makes the plan, runs each job of it in a sandbox of its own (some side
+// by side, see plan.go), and writes what came back. Inside it does one job, given as JSON, and prints what it found as
+// JSON. What is measured, and how, is told in scenarios.go, quiet.go, batch.go and cost.go.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hbagent/hbagent/internal/bench"
+	"github.com/hbagent/hbagent/internal/lab"
+	"github.com/hbagent/hbagent/internal/lab/rivals"
+)
+
+func main() {
+	lab.Reexec()
+	hbagent := flag.String("hbagent", "bin/hbagent", "the program to measure")
+	out := flag.String("out", "", "directory for data/run.json and the report; empty: only print")
+	runs := flag.Int("runs", 5, "how often a scenario is played: a power cut three times as often, planned moves and services that fail twice")
+	only := flag.String("only", "", "these alone: scenarios, batch, cost, rest, busy (with commas)")
+	tools := flag.String("tools", "", "these tools alone (with commas)")
+	settings := flag.String("settings", "", "these settings alone (with commas)")
+	rest := flag.Duration("rest", 10*time.Minute, "how long nothing is asked for, side by side")
+	busy := flag.Duration("busy", 2*time.Minute, "how long nothing is asked for on a busy machine, one after the other")
+	span := flag.Duration("cost", time.Minute, "how long the cost at rest is measured")
+	work := flag.String("job", "", "used by itself: one job, as JSON")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if *work != "" {
+		err = inside(ctx, *work)
+	} else {
+		program, abs := filepath.Abs(*hbagent)
+		p := &plan{hbagent: program, runs: *runs, only: words(*only), tools: words(*tools), settings: words(*settings), rest: *rest, busy: *busy, cost: *span}
+		err = errors.Join(abs, outside(ctx, p, *out))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "labbench:", err)
+		os.Exit(1)
+	}
+}
+
+func words(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
+}
+
+// inside does one job and prints the part of the run that it found.
+func inside(ctx context.Context, text string) error {
+	var j job
+	if err := json.Unmarshal([]byte(text), &j); err != nil {
+		return fmt.Errorf("job: %w", err)
+	}
+	found, err := j.do(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", j, err)
+	}
+	return json.NewEncoder(os.Stdout).Encode(found)
+}
+
+// outside does the whole plan. It writes what it has even where some of it failed, and then says so.
+func outside(ctx context.Context, p *plan, out string) error {
+	run := bench.Run{Format: bench.Format, Began: time.Now().UTC().Truncate(time.Second)}
+	run.Machine = bench.ThisMachine()
+	run.Machine.LoadBefore = bench.Load()
+	var err error
+	if run.Commit, err = (rivals.Hbagent{Program: p.hbagent}).Version(ctx); err != nil {
+		return err
+	}
+	phases := p.phases(ctx, &run)
+	m := &merge{run: &run}
+	for _, phase := range phases {
+		err = errors.Join(err, m.do(ctx, phase))
+	}
+	run.Machine.LoadAfter = bench.Load()
+	run.Seconds = time.Since(run.Began).Round(time.Second).Seconds()
+	printTables(os.Stdout, run)
+	if out != "" {
+		file := filepath.Join(out, "data", "run.json")
+		if ctx.Err() != nil {
+			file += ".interrupted"
+		}
+		err = errors.Join(err, bench.Write(file, run))
+	}
+	return err
+}

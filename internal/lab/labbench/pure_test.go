@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/hbagent/hbagent/internal/bench"
+	"github.com/hbagent/hbagent/internal/lab"
+	"github.com/hbagent/hbagent/internal/lab/rivals"
+)
+
+// asked are questions a millisecond apart: "1" answered by web1, "2" by web2, "b" by both, "." by nobody.
+func asked(answers string) (qs []lab.Question) {
+	at := time.Unix(1000, 0)
+	who := map[rune][]string{'1': {"web1"}, '2': {"web2"}, 'b': {"web1", "web2"}, '.': nil}
+	for _, a := range answers {
+		qs = append(qs, lab.Question{Sent: at, Nodes: who[a]})
+		at = at.Add(time.Millisecond)
+	}
+	return qs
+}
+
+func TestQuestions(t *testing.T) {
+	for _, tt := range []struct {
+		answers   string
+		moves     int
+		two, none time.Duration
+	}{
+		{"", 0, 0, 0},
+		{"1111", 0, 0, 0},
+		{"11..22", 1, 0, 2},
+		{"1b22", 1, 1, 0},
+		{"1bb1b2", 1, 3, 0},
+		{"1.1...2", 1, 0, 3},
+		{"1212", 3, 0, 0},
+		{"1....", 0, 0, 3}, // nobody until the last question
+		{"22", 1, 0, 0},    // web1 had it before
+	} {
+		qs := asked(tt.answers)
+		if got := changes("web1", answerers(qs)); got != tt.moves {
+			t.Errorf("%q: %d moves, want %d", tt.answers, got, tt.moves)
+		}
+		if got := twoTime(qs); got != tt.two*time.Millisecond {
+			t.Errorf("%q: two answered for %v, want %d ms", tt.answers, got, tt.two)
+		}
+		if got := noneTime(qs); got != tt.none*time.Millisecond {
+			t.Errorf("%q: nobody answered for %v, want %d ms", tt.answers, got, tt.none)
+		}
+	}
+}
+
+func TestAnnounced(t *testing.T) {
+	at := func(ms int, node, addr string, c lab.Claim) lab.Announcement {
+		return lab.Announcement{At: time.Unix(0, 0).Add(time.Duration(ms) * time.Millisecond), Node: node, Addr: netip.MustParseAddr(addr), Claim: c}
+	}
+	first, last, n := announced([]lab.Announcement{
+		at(1, "web1", "10.77.0.50", lab.GratuitousReply), // the old owner
+		at(2, "web2", "10.77.0.50", lab.ARPReply),        // somebody asked
+		at(3, "web2", "10.77.0.50", lab.GratuitousRequest),
+		at(5, "web2", "10.78.0.1", lab.GratuitousReply),
+		at(9, "web2", "10.77.0.50", lab.GratuitousRequest), // once more
+	}, "web2")
+	if n != 2 || last.Sub(first) != 2*time.Millisecond {
+		t.Errorf("%d addresses within %v, want 2 within 2ms", n, last.Sub(first))
+	}
+}
+
+func TestProcessCost(t *testing.T) {
+	const stat = "7 (a (b) c) S 1 7 7 0 -1 0 0 0 0 0 10 20 3 4 20 0 1 0 100 4096 5 0 0"
+	cpu, rss, err := processCost(stat)
+	if err != nil || cpu != 370*time.Millisecond || rss/5 < 4096 {
+		t.Errorf("%v, %d bytes, %v; want 370ms and 5 pages", cpu, rss, err)
+	}
+	if _, _, err := processCost("7 (x) S 1"); err == nil {
+		t.Error("a short stat is taken")
+	}
+}
+
+func TestBatchAddressesDiffer(t *testing.T) {
+	addrs := batchAddresses(1000)
+	slices.SortFunc(addrs, netip.Prefix.Compare)
+	if n := len(slices.Compact(addrs)); n != 1000 {
+		t.Errorf("%d different addresses, want 1000", n)
+	}
+}
+
+// Every scenario that the report knows is there, once.
+func TestScenariosAreThoseOfTheReport(t *testing.T) {
+	var names []string
+	for _, sc := range scenarios {
+		names = append(names, sc.name)
+	}
+	if diff := cmp.Diff(bench.Scenarios, names); diff != "" {
+		t.Errorf("scenarios (-report +ours):\n%s", diff)
+	}
+}
+
+// A run of the plan, with the programs that are here, leaves a valid file: every job that ends without a word included.
+func TestPlanMakesAValidRun(t *testing.T) {
+	p := &plan{hbagent: "/bin/true", runs: 2, rest: time.Minute, busy: time.Minute, cost: time.Minute}
+	run := bench.Run{Format: bench.Format, Began: time.Unix(1, 0), Commit: "x"}
+	m := &merge{run: &run}
+	kinds := map[string]int{}
+	for _, ph := range p.phases(context.Background(), &run) {
+		for _, j := range ph.jobs {
+			kinds[j.Kind+j.Load]++
+			if _, _, err := j.tool(); err != nil {
+				t.Error(err)
+			}
+			m.add(j, j.failed(errJob))
+		}
+	}
+	if err := run.Validate(); err != nil {
+		t.Error(err)
+	}
+	for _, kind := range []string{kindPlay, kindBatch, kindCost, kindQuiet + bench.Rest, kindQuiet + bench.Busy} {
+		if kinds[kind] == 0 {
+			t.Errorf("no job of kind %s in %v", kind, kinds)
+		}
+	}
+}
+
+func TestPlanIsNarrowed(t *testing.T) {
+	p := &plan{hbagent: "/bin/true", runs: 2, tools: []string{"hbagent"}, settings: []string{"ttl 1s"}, only: []string{bench.Kill, bench.Busy}}
+	var run bench.Run
+	var got []string
+	for _, ph := range p.phases(context.Background(), &run) {
+		for _, j := range ph.jobs {
+			got = append(got, j.Tool+" "+j.Setting+" "+j.Kind+j.Load)
+			if j.Kind == kindPlay && !slices.Equal(j.Scenarios, []string{bench.Kill}) {
+				t.Errorf("scenarios %v, want kill alone", j.Scenarios)
+			}
+		}
+	}
+	if diff := cmp.Diff([]string{"hbagent ttl 1s play", "hbagent ttl 1s quietbusy"}, got); diff != "" {
+		t.Errorf("jobs (-want +got):\n%s", diff)
+	}
+}
+
+// The default comes first, each pace has one setting at most, and what is equal is equal.
+func TestSettings(t *testing.T) {
+	for _, tool := range rivals.All() {
+		if !paced(tool.Settings()[0], rivals.Default) {
+			t.Errorf("%s: the first setting is %+v, want its default", tool.Name(), tool.Settings()[0])
+		}
+		seen := map[string]int{}
+		for _, s := range tool.Settings() {
+			for _, pace := range []string{rivals.Default, rivals.Equal, rivals.Fastest} {
+				if !paced(s, pace) {
+					continue
+				}
+				if seen[pace]++; seen[pace] > 1 {
+					t.Errorf("%s has a second setting %s", tool.Name(), pace)
+				}
+				if off := (s.Heartbeat - time.Second).Abs(); pace == rivals.Equal && off > 10*time.Millisecond {
+					t.Errorf("%s, %s: a heartbeat every %v, want 1s", tool.Name(), s.Name, s.Heartbeat)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Measures hbagent beside keepalived, ucarp and pacemaker, and writes docs/benchmarks. As root it installs them from
+# the distribution first; what is missing is left out, and the report says so. About 45 minutes on two cores that have
+# nothing else to do.
+#
+#   BENCH_RUNS=5         how often a scenario is played (a power cut three times as often, planned moves and
+#                        services that fail twice)
+#   BENCH_TOOLS=a,b      these tools alone        } what is narrowed is printed, and
+#   BENCH_SETTINGS=a,b   these settings alone     } written only where BENCH_OUT
+#   BENCH_ONLY=a,b       these scenarios alone    } says so
+#                        (power-off, kill, ..., and batch, cost, rest, busy)
+#   BENCH_OUT=DIR        for data/run.json and the report, instead of docs/benchmarks
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/sbin:/sbin
+scripts/test-deps.sh bench
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+go build -o "$dir/labbench" ./internal/lab/labbench
+out=${BENCH_OUT-docs/benchmarks}
+if [ -n "${BENCH_TOOLS-}${BENCH_SETTINGS-}${BENCH_ONLY-}" ]; then out=${BENCH_OUT-}; fi
+"$dir/labbench" -hbagent bin/hbagent -runs "${BENCH_RUNS:-5}" -tools "${BENCH_TOOLS-}" -settings "${BENCH_SETTINGS-}" \
+  -only "${BENCH_ONLY-}" -out "$out" "$@"
