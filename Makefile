@@ -8,7 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/hbagent/hbagent/internal/cli.version=$(VERSION) -X github.com/hbagent/hbagent/internal/cli.commit=$(COMMIT)
 
-.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench gobench sim schema cost latency outage handover chaos loss load screenshot database stage3 clean
+.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench gobench report record sim schema cost latency outage handover chaos loss load screenshot database stage3 clean
 
 help: ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,12 @@ gobench: ## Go benchmarks
 
 sim: ## SECONDS (1000000) of cluster time in the simulator, from seed FROM (1), on one core
 	HBAGENT_SIM_SECONDS=$(or $(SECONDS),1000000) HBAGENT_SIM_FROM=$(or $(FROM),1) GOMAXPROCS=1 $(GO) test -count=1 -timeout 0 -run '^TestSimulation$$' -v ./internal/sim
+
+report: ## docs/benchmarks, and the figures in other docs, from docs/benchmarks/data
+	$(GO) run ./internal/lab/labrecord
+
+record: build ## run what docs/measurements.md shows, NAMES of it, and keep what it prints (docs/benchmarks/data)
+	scripts/record.sh
 
 schema: ## docs/schema, from the Go types: after adding a key to a --json output
 	$(GO) test ./internal/cli -run '^TestSchemas$$' -update

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Validate returns everything in a run that cannot be, each with the place where it stands.
@@ -122,7 +123,7 @@ func (v *validator) tools(tools []Tool) {
 				paces[pace] = true
 			}
 			for name := range s.Configs {
-				if !filepath.IsLocal(name) || filepath.Base(name) != name || name == "." {
+				if !filepath.IsLocal(name) || filepath.Base(name) != name || name == "." || strings.ContainsFunc(name, unicode.IsControl) {
 					v.bad(where+": configs", "%q is no name of a file", name)
 				}
 			}

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Runs what docs/measurements.md shows, one after the other, and keeps what each printed in docs/benchmarks/data, with
+# date, commit, machine and load; then the docs are brought up to date. NAMES says which, and in which order. Run it on
+# a quiet machine. systemd (ten minutes) needs root on a Debian or Ubuntu.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+go=${GO:-go}
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+"$go" build -o "$dir/labrecord" ./internal/lab/labrecord
+export MAKEFLAGS=s # make shows what it runs otherwise
+
+# record NAME COMMAND...: the command stands in the docs as it is given here.
+record() { "$dir/labrecord" -name "$1" -- "${@:2}"; }
+tests() { "$dir/labrecord" -go-test -name "$1" -- "${@:2}"; }
+
+for name in ${NAMES:-latency gate forwarding handover stage3 database simulator}; do
+  echo "record: $name" >&2
+  case $name in
+    latency | handover) record "$name" make "$name" ;;
+    gate) tests gate go test -run XXX -bench Gate ./pkg/vip ;;
+    forwarding) tests forwarding go test -run XXX -bench Forwarded ./pkg/vip ;;
+    database | stage3) tests "$name" make "$name" ;;
+    simulator) tests simulator make sim SECONDS=1000000 ;;
+    systemd) tests systemd make test-systemd ;;
+    *)
+      echo "record: there is no $name" >&2
+      exit 1
+      ;;
+  esac
+done
