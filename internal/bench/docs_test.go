@@ -126,6 +126,18 @@ func TestAFigureTypedByHandIsFound(t *testing.T) {
 	}
 }
 
+func TestReportRun(t *testing.T) {
+	dir := t.TempDir()
+	if err := ReportRun(dir, example()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"README.md", "takeover.svg", "configs/keepalived-advert_int-1/keepalived.conf"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // The text around what is generated has no figures of its own: a digit stands in code or in a link, or is part of a name.
 func TestNoFigureOutsideOfWhatRunsWrote(t *testing.T) {
 	for name, read := range map[string]func() (string, error){

@@ -52,6 +52,21 @@ func Report(root string) error {
 	return nil
 }
 
+// ReportRun writes what Report makes of one run into any directory, for a run that is not for the docs: the report, its
+// plots, the configs. It removes nothing.
+func ReportRun(dir string, run Run) error {
+	pages := make(map[string][]byte)
+	if err := run.pages(pages); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(pages)) {
+		if err := replace(filepath.Join(dir, strings.TrimPrefix(name, Dir)), pages[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Pages are the files that Report writes, by their names below root. Where no run has written its file yet, they are
 // the marked docs alone, whose blocks say so.
 func Pages(root string) (map[string][]byte, error) {
