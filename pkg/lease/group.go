@@ -66,6 +66,7 @@ type answer struct {
 	granted bool
 	reason  Reason
 	freeAt  Instant // when the voter said it could grant
+	soon    bool    // that is so near that it does not count as a refusal yet
 	holder  string  // to whom the voter has promised
 }
 
@@ -189,8 +190,16 @@ func (m *Machine) refused(now Time, g *group, msg *Message, e *Entry) {
 	if m.knowsReleased(now, e) {
 		left = 0 // the voter has not heard of it yet
 	}
-	freeAt := now.Boot.Add(max(left, m.cfg.TTL/contestedDivisor))
-	g.round.take(msg.From, answer{ref: e.Ref.Counter, reason: e.Reason, freeAt: freeAt, holder: e.Holder})
+	// A request that came a moment too early is repeated at the right one, once: the
+	// voter's second word counts, whatever it says.
+	_, again := g.round.answers[msg.From]
+	soon := g.phase == phaseAcquiring && !again && e.Reason == ReasonHeld && left > 0 && left <= m.cfg.TTL/soonDivisor
+	wait := max(left, m.cfg.TTL/contestedDivisor)
+	if soon {
+		wait = max(left, min(soonest, wait))
+	}
+	freeAt := now.Boot.Add(wait)
+	g.round.take(msg.From, answer{ref: e.Ref.Counter, reason: e.Reason, freeAt: freeAt, holder: e.Holder, soon: soon})
 	if g.phase == phaseAcquiring {
 		g.round.next = min(g.round.next, freeAt)
 	}
@@ -233,6 +242,7 @@ func (m *Machine) count(g *group) (result vote, superseded int) {
 		switch {
 		case a.granted:
 			granted++
+		case a.soon: // as good as not asked yet
 		default:
 			refused++
 			if a.reason.superseded() {

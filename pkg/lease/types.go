@@ -70,9 +70,15 @@ const (
 	resendDivisor    = 20  // an unanswered request is sent again after ttl/20
 	transferDivisor  = 50  // a transfer, its ticket and a release are repeated after ttl/50
 	rankDivisor      = 20  // each later candidate asks ttl/20 later than the one before it
-	contestedDivisor = 100 // a refusal is not asked about again within ttl/100
-	acquireDivisor   = 2   // an acquisition that is undecided after ttl/2 is given up
-	marginDivisor    = 10  // default margin
+	contestedDivisor = 100 // a refusal is not asked about again within ttl/100,
+	soonDivisor      = 50  // unless the voter keeps a promise that ends within ttl/50: see soonest
+
+	// soonest is how soon such a voter is asked again at the earliest: the request
+	// came that much before the promise's end, because two voters got the last
+	// renewal of a dead holder at different moments, or their clocks' rates differ.
+	soonest        = 500 * time.Microsecond
+	acquireDivisor = 2  // an acquisition that is undecided after ttl/2 is given up
+	marginDivisor  = 10 // default margin
 
 	releaseRepeats  = 2  // a lost release costs the cluster one ttl; two repeats make that rare
 	transferRepeats = 20 // bounded by ttl/50 * 20 = 0.4 ttl
