@@ -1,6 +1,7 @@
 package lease
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 )
@@ -99,8 +100,18 @@ func (m *Machine) flush(now Time) {
 		m.out.ready = append(m.out.ready, Persist{Record: m.record()})
 	}
 	m.out.ready = append(m.out.ready, m.out.opens...)
+	// Nobody owns a group that is being handed over until its target has asked the voters.
+	slices.SortStableFunc(wire, func(a, b Effect) int { return cmp.Compare(urgency(a), urgency(b)) })
 	m.out.ready = append(m.out.ready, wire...)
 	m.out.shuts, m.out.opens = nil, nil
+}
+
+// urgency orders what is sent at one time: tickets first.
+func urgency(e Effect) int {
+	if s, ok := e.(Send); ok && slices.ContainsFunc(s.Message.Entries, func(e Entry) bool { return e.Kind == KindTicket }) {
+		return 0
+	}
+	return 1
 }
 
 // message builds a datagram with a new sequence, and notes when requests left:

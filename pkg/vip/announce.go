@@ -180,7 +180,15 @@ func (a *announcer) round(h *hold) tally {
 		return t
 	}
 	router := slices.ContainsFunc(addrs, netip.Addr.Is6) && a.m.kernel.Forwarding(iface)
-	if !a.tell(h, w, addrs, nil, router, &t) {
+	v4, v6 := split(addrs)
+	if !a.tell(h, w, v4, nil, router, &t) {
+		return t
+	}
+	if !h.settled { // before anybody hears of them; IPv4 does not wait for that
+		a.m.settle(w.link.Index, v6)
+		h.settled = true
+	}
+	if !a.tell(h, w, v6, nil, router, &t) {
 		return t
 	}
 	limit := min(maxNeighbours, max(1, maxUnicast/max(1, len(addrs))))

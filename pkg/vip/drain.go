@@ -89,8 +89,12 @@ func (m *Manager) drain(h *hold, to NextHop, until time.Duration) error {
 	d := &drain{to: to, until: until, addrs: h.addrs, told: began}
 	m.drains[h.name] = d
 	m.mu.Unlock()
-	// In this order: nothing speaks for the address when it comes to the loopback interface, and it is
-	// never missing.
+	// They come to loopback first, while this node speaks for them by its lease: from the moment at which the gate
+	// silences them to the one at which the next owner answers, clients wait.
+	if a, err := m.stay(d, began); err != nil {
+		return fmt.Errorf("adding %v to %s: %w", a, loopback, err)
+	}
+	m.settle(loopbackIndex, h.addrs)
 	m.gating.Lock()
 	err = gate.Drain(h.name, asks, until)
 	m.gating.Unlock()
@@ -102,10 +106,7 @@ func (m *Manager) drain(h *hold, to NextHop, until time.Duration) error {
 	if err != nil {
 		return fmt.Errorf("gate: %w", err)
 	}
-	if a, err := m.stay(d, began); err != nil {
-		return fmt.Errorf("adding %v to %s: %w", a, loopback, err)
-	}
-	m.settle(loopbackIndex, h.addrs)
+	// Never missing: they are on loopback already.
 	if err := h.withdraw(m.kernel, h.addrs); err != nil {
 		return err
 	}

@@ -55,13 +55,13 @@ func draining(t *testing.T) (*Manager, *fakeKernel, *drainGate) {
 	return m, k, g
 }
 
-// The gate is shut first, then the addresses come to loopback, and only then do they go from the interface.
+// The addresses come to loopback, then the gate is shut, and only then do they go from the interface.
 func TestDrainOrder(t *testing.T) {
 	m, k, _ := draining(t)
 	if err := m.Drain("web", hopOf(2), time.Hour+30*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"gate drain web", "put 10.0.0.50", "put fd00::50", "remove 10.0.0.50", "remove fd00::50"}
+	want := []string{"put 10.0.0.50", "put fd00::50", "gate drain web", "remove 10.0.0.50", "remove fd00::50"}
 	if diff := cmp.Diff(want, k.story()); diff != "" {
 		t.Errorf("Drain (-want +got):\n%s", diff)
 	}

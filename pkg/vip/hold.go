@@ -30,6 +30,8 @@ type hold struct {
 	addrs []netip.Addr
 	// away: the addresses were deleted because the gate was lost; they come back behind a new one.
 	away bool
+
+	settled bool // its IPv6 addresses were waited for; owned by the announcer
 }
 
 // dropReason says why an announcement was not sent.

@@ -72,8 +72,9 @@ func (m *Manager) open(g Group, deadline time.Duration) error {
 	if a, err := m.fill(h); err != nil {
 		return fmt.Errorf("adding %v to %s: %w", a, g.Interface, err)
 	}
-	// Before anybody hears of it, and before the addresses of a drain go from loopback.
-	m.settle(l.Index, h.addrs)
+	if _, draining := m.Draining(g.Name); draining { // before the addresses of a drain go from loopback
+		m.settle(l.Index, h.addrs)
+	}
 	if err := m.endDrain(g.Name); err != nil {
 		return err
 	}
