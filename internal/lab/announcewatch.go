@@ -63,7 +63,7 @@ func (w *World) WatchAnnouncements(ctx context.Context, targets ...netip.Addr) (
 	var readers sync.WaitGroup
 	for _, conn := range conns {
 		context.AfterFunc(ctx, func() { conn.Close() }) // ends the reader
-		readers.Go(func() { frames(conn, a.read) })
+		readers.Go(func() { stampedFrames(conn, a.read) })
 	}
 	go func() {
 		readers.Wait()
@@ -72,8 +72,7 @@ func (w *World) WatchAnnouncements(ctx context.Context, targets ...netip.Addr) (
 	return a, nil
 }
 
-func (a *AnnouncementWatch) read(frame []byte) {
-	at := time.Now()
+func (a *AnnouncementWatch) read(frame []byte, at time.Time) {
 	addr, from, claim, ok := claimIn(frame)
 	if ok && slices.Contains(a.targets, addr) {
 		a.seen.add(Announcement{at, a.w.nameOf(from), addr, claim})

@@ -84,7 +84,7 @@ func (n *Node) capture(protocol int) (conn *packet.Conn, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.SetPromiscuous(true); err != nil {
+	if err := errors.Join(conn.SetPromiscuous(true), stamp(conn)); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -93,39 +92,21 @@ func (d *daemons) PIDs(node string) []int {
 	return family(p.PID())
 }
 
-// stateLines of its log are read for a daemon's state.
-const stateLines = 60
-
-// waitStates waits until each daemon's log names the state MASTER (the owner) or BACKUP (the other) last. before is
-// what stands before the name of a state.
-func (d *daemons) waitStates(ctx context.Context, owner, before string) error {
+// waitStates waits until the state of the owner is MASTER and that of the other BACKUP.
+func (d *daemons) waitStates(ctx context.Context, owner string, state func(node string) string) error {
 	return wait(ctx, func() error {
 		for _, node := range pair() {
 			want := "BACKUP"
 			if node == owner {
 				want = "MASTER"
 			}
-			p, err := d.process(node)
-			if err != nil {
+			if _, err := d.process(node); err != nil {
 				return err
 			}
-			if got := lastState(p.Tail(stateLines), before); got != want {
+			if got := state(node); got != want {
 				return fmt.Errorf("%s on %s is in state %q, want %s", d.name, node, got, want)
 			}
 		}
 		return nil
 	})
-}
-
-// lastState is the word behind the last `before` in a log.
-func lastState(log, before string) string {
-	i := strings.LastIndex(log, before)
-	if i < 0 {
-		return ""
-	}
-	words := strings.Fields(log[i+len(before):])
-	if len(words) == 0 {
-		return ""
-	}
-	return words[0]
 }

@@ -128,8 +128,16 @@ func (h *hbagent) Restart(ctx context.Context, node string) error {
 	return errors.Join(h.w.Node(node).RestartAgent(ctx, false), h.w.Node(node).NiceAgent(hbagentNice))
 }
 
+// Ready asks the agents. Who has the addresses is for observers: reading a thousand of them takes longer than a ttl.
 func (h *hbagent) Ready(ctx context.Context, owner string) error {
-	return errors.Join(h.w.WaitOwner(ctx, hbagentGroup, owner), h.w.WaitEligible(ctx, hbagentGroup, "web1", "web2"))
+	err := wait(ctx, func() error {
+		g, err := h.w.Node(owner).Group(ctx, hbagentGroup)
+		if err == nil && g.Owner != owner {
+			err = fmt.Errorf("group %s: owner %q as %s says (%s: %s)", hbagentGroup, g.Owner, owner, g.State, g.Reason)
+		}
+		return err
+	})
+	return errors.Join(err, h.w.WaitEligible(ctx, hbagentGroup, pair()...))
 }
 
 func (h *hbagent) Kill(_ context.Context, node string) error { return h.w.Node(node).KillAgent() }

@@ -20,7 +20,8 @@ import (
 // Keepalived is keepalived with VRRP version 3 on web1 and web2. Both start as BACKUP with nopreempt, so that a machine
 // that comes back takes nothing away, and with the highest priorities, so that the skew of a takeover is the shortest
 // (RFC 5798, section 6.1). It announces again after two were master at once, which is not its default, and runs at a
-// real-time priority. A script of it runs once a second at most.
+// real-time priority, with more time than the 10 ms at a stretch after which the kernel kills it by default: 100 addresses
+// take longer. A script of it runs once a second at most.
 type Keepalived struct {
 	By By // how a planned move is asked for; default ByFault
 }
@@ -93,6 +94,7 @@ var keepalivedConf = template.Must(template.New("").Parse(`global_defs {
 	vrrp_higher_prio_send_advert true
 	vrrp_garp_lower_prio_repeat 1
 	vrrp_rt_priority 50
+	vrrp_rlimit_rttime 1000000
 	vrrp_no_swap
 	script_user root
 	enable_script_security
@@ -132,6 +134,7 @@ vrrp_instance web {
 {{- end}}
 	}
 {{- end}}
+	notify "{{.Dir}}/notify"
 	track_file {
 		move
 	}
@@ -150,6 +153,12 @@ printf 'GET / HTTP/1.0\r\n\r\n' >&3
 read -r -t 1 -u 3 line && [[ $line == *" 200 "* ]]
 `
 
+// notify keeps the state where Ready finds it. keepalived calls it with INSTANCE, the instance's name, the state and the
+// priority.
+const notify = `#!/bin/sh
+echo "$3" >"${0%/*}/state.new" && mv "${0%/*}/state.new" "${0%/*}/state"
+`
+
 func (k *keepalived) write(node string, priority int) error {
 	dir := k.dir(node)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -166,6 +175,7 @@ func (k *keepalived) write(node string, priority int) error {
 		return err
 	}
 	return errors.Join(os.WriteFile(filepath.Join(dir, "ask-web"), []byte(askWeb), 0o755),
+		os.WriteFile(filepath.Join(dir, "notify"), []byte(notify), 0o755),
 		os.WriteFile(k.file(node), []byte(conf.String()), 0o644))
 }
 
@@ -180,7 +190,10 @@ func (k *keepalived) Start(_ context.Context, node string) error {
 		return err
 	}
 	dir := k.dir(node)
-	cmd := exec.Command(program, "--dont-fork", "--log-console", "--log-detail", "--vrrp", "--use-file", k.file(node),
+	if err := os.RemoveAll(filepath.Join(dir, "state")); err != nil { // of the one before
+		return err
+	}
+	cmd := exec.Command(program, "--dont-fork", "--log-console", "--vrrp", "--use-file", k.file(node),
 		"--pid", filepath.Join(dir, "main.pid"), "--vrrp_pid", filepath.Join(dir, "vrrp.pid"))
 	return k.start(node, cmd)
 }
@@ -192,9 +205,17 @@ func (k *keepalived) Restart(ctx context.Context, node string) error {
 	return k.Start(ctx, node)
 }
 
-// Ready goes by what the daemons log of their states: all that keepalived tells without SNMP or D-Bus.
+// Ready goes by the states that keepalived tells its notify script.
 func (k *keepalived) Ready(ctx context.Context, owner string) error {
-	return k.waitStates(ctx, owner, "Entering ")
+	return k.waitStates(ctx, owner, k.state)
+}
+
+func (k *keepalived) state(node string) string {
+	text, err := os.ReadFile(filepath.Join(k.dir(node), "state"))
+	if err != nil {
+		return "" // it has told none yet
+	}
+	return strings.TrimSpace(string(text))
 }
 
 func (k *keepalived) Switchover(ctx context.Context, from, to string) error {
