@@ -9,7 +9,7 @@
 #   BENCH_SETTINGS=a,b   these settings alone     } written only where BENCH_OUT
 #   BENCH_ONLY=a,b       these scenarios alone    } says so
 #                        (power-off, kill, ..., and batch, cost, rest, busy)
-#   BENCH_OUT=DIR        for data/run.json and the report, instead of docs/benchmarks
+#   BENCH_OUT=DIR        for run.json and its report, instead of docs/benchmarks
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
@@ -17,7 +17,11 @@ scripts/test-deps.sh bench
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 go build -o "$dir/labbench" ./internal/lab/labbench
-out=${BENCH_OUT-docs/benchmarks}
-if [ -n "${BENCH_TOOLS-}${BENCH_SETTINGS-}${BENCH_ONLY-}" ]; then out=${BENCH_OUT-}; fi
+to=(-docs .)
+if [ -n "${BENCH_OUT-}" ]; then
+  to=(-out "$BENCH_OUT")
+elif [ -n "${BENCH_TOOLS-}${BENCH_SETTINGS-}${BENCH_ONLY-}" ]; then
+  to=()
+fi
 "$dir/labbench" -hbagent bin/hbagent -runs "${BENCH_RUNS:-5}" -tools "${BENCH_TOOLS-}" -settings "${BENCH_SETTINGS-}" \
-  -only "${BENCH_ONLY-}" -out "$out" "$@"
+  -only "${BENCH_ONLY-}" "${to[@]}" "$@"

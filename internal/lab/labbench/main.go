@@ -1,7 +1,7 @@
 // Labbench measures hbagent beside other programs that move a floating address: the same machines, client, faults and
 // observers for every one, in throw-away namespaces.
 //
-//	labbench -hbagent bin/hbagent -out docs/benchmarks
+//	labbench -hbagent bin/hbagent -docs .
 //	labbench -hbagent bin/hbagent -tools hbagent,keepalived -only power-off,busy -runs 3
 //
 // It is two programs in one. Outside a sandbox it makes the plan, runs each job of it in a sandbox of its own (some side
@@ -10,6 +10,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,7 +31,8 @@ import (
 func main() {
 	lab.Reexec()
 	hbagent := flag.String("hbagent", "bin/hbagent", "the program to measure")
-	out := flag.String("out", "", "directory for data/run.json and the report; empty: only print")
+	docs := flag.String("docs", "", "root of the repository whose docs/benchmarks become those of this run")
+	out := flag.String("out", "", "directory for run.json and its report, instead")
 	runs := flag.Int("runs", 5, "how often a scenario is played: a power cut three times as often, planned moves and services that fail twice")
 	only := flag.String("only", "", "these alone: scenarios, batch, cost, rest, busy (with commas)")
 	tools := flag.String("tools", "", "these tools alone (with commas)")
@@ -48,7 +50,7 @@ func main() {
 	} else {
 		program, abs := filepath.Abs(*hbagent)
 		p := &plan{hbagent: program, runs: *runs, only: words(*only), tools: words(*tools), settings: words(*settings), rest: *rest, busy: *busy, cost: *span}
-		err = errors.Join(abs, outside(ctx, p, *out))
+		err = errors.Join(abs, outside(ctx, p, *docs, *out))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "labbench:", err)
@@ -74,28 +76,46 @@ func inside(ctx context.Context, text string) error {
 }
 
 // outside does the whole plan. It writes what it has even where some of it failed, and then says so.
-func outside(ctx context.Context, p *plan, out string) error {
-	run := bench.Run{Format: bench.Format, Began: time.Now().UTC().Truncate(time.Second)}
-	run.Machine = bench.ThisMachine()
-	run.Machine.LoadBefore = bench.Load()
+func outside(ctx context.Context, p *plan, docs, out string) error {
+	run := bench.Run{Format: bench.Format, Began: time.Now().UTC().Truncate(time.Second), Machine: bench.ThisMachine()}
 	var err error
 	if run.Commit, err = (rivals.Hbagent{Program: p.hbagent}).Version(ctx); err != nil {
 		return err
 	}
-	phases := p.phases(ctx, &run)
+	p.find(ctx, &run)
 	m := &merge{run: &run}
-	for _, phase := range phases {
+	for _, phase := range p.quiet() {
+		err = errors.Join(err, m.do(ctx, phase))
+	}
+	p.choose(run.Quiet)
+	p.tell(&run)
+	for _, phase := range p.work() {
 		err = errors.Join(err, m.do(ctx, phase))
 	}
 	run.Machine.LoadAfter = bench.Load()
 	run.Seconds = time.Since(run.Began).Round(time.Second).Seconds()
 	printTables(os.Stdout, run)
-	if out != "" {
-		file := filepath.Join(out, "data", "run.json")
-		if ctx.Err() != nil {
-			file += ".interrupted"
-		}
-		err = errors.Join(err, bench.Write(file, run))
+	if ctx.Err() != nil { // half a run replaces no whole one
+		docs, out = "", cmp.Or(out, os.TempDir())
 	}
-	return err
+	return errors.Join(err, write(run, docs, out))
+}
+
+// write writes the run and its report to the docs of the repository, or to a directory.
+func write(run bench.Run, docs, out string) error {
+	if docs != "" {
+		if err := bench.Write(filepath.Join(docs, bench.RunFile), run); err != nil {
+			return err
+		}
+		return bench.Report(docs)
+	}
+	if out == "" {
+		return nil
+	}
+	file := filepath.Join(out, "run.json")
+	if err := bench.Write(file, run); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "written:", file)
+	return bench.ReportRun(out, run)
 }

@@ -29,30 +29,42 @@ const manyGroups = 100
 // measured side by side.
 const slow = 500 * time.Millisecond
 
-// A plan is what the flags ask for.
+// allAtOnce is more than there are clusters.
+const allAtOnce = 100
+
+// A plan is what the flags ask for, and the tools that are there.
 type plan struct {
 	hbagent               string
 	runs                  int
 	only, tools, settings []string
 	rest, busy, cost      time.Duration
+
+	contenders []contender
 }
 
-// A phase is jobs that are done side by side, at most Wide at a time.
+// A contender is a tool that is measured.
+type contender struct {
+	name     string
+	settings []rivals.Setting
+}
+
+// A phase is jobs that are done side by side, at most wide at a time.
 type phase struct {
 	name string
 	wide int
 	jobs []job
 }
 
+func (ph *phase) add(j job, wanted bool) {
+	if wanted {
+		ph.jobs = append(ph.jobs, j)
+	}
+}
+
 func among(list []string, name string) bool { return len(list) == 0 || slices.Contains(list, name) }
 
-// phases lists the tools in the run, those that are missing included, and returns the work in its order. What is most
-// easily disturbed is done alone.
-func (p *plan) phases(ctx context.Context, run *bench.Run) []phase {
-	costs := phase{"cost at rest", 100, nil}
-	exact, wide := phase{"scenarios, alone", 1, nil}, phase{"scenarios, three at a time", 3, nil}
-	batch := phase{"addresses in one move", 1, nil}
-	busy, rest := phase{"busy machine", 1, nil}, phase{"rest", 100, nil}
+// find finds the tools and their settings, and tells the run of those that are missing.
+func (p *plan) find(ctx context.Context, run *bench.Run) {
 	for _, t := range rivals.All() {
 		if !among(p.tools, t.Name()) {
 			continue
@@ -72,44 +84,125 @@ func (p *plan) phases(ctx context.Context, run *bench.Run) []phase {
 			run.Tools = append(run.Tools, told)
 			continue
 		}
+		c := contender{name: t.Name()}
 		for _, s := range t.Settings() {
-			if !among(p.settings, s.Name) {
-				continue
+			if among(p.settings, s.Name) {
+				c.settings = append(c.settings, s)
 			}
-			told.Settings = append(told.Settings, bench.Setting{Name: s.Name, Pace: s.Pace, Heartbeat: ms(s.Heartbeat)})
-			j := job{Hbagent: p.hbagent, Tool: t.Name(), Setting: s.Name}
-			plays := j
-			plays.Kind, plays.Scenarios, plays.Runs = kindPlay, p.scenarios(s), p.runs
-			if s.Heartbeat >= slow {
-				wide.add(plays, len(plays.Scenarios) > 0)
-			} else {
-				exact.add(plays, len(plays.Scenarios) > 0)
-			}
-			for _, groups := range groupsFor(t.Name(), s) {
-				c := j
-				c.Kind, c.Span, c.Groups = kindCost, p.cost, groups
-				costs.add(c, among(p.only, onlyCost) && s.Pace != "")
-			}
-			for _, n := range batches {
-				b := j
-				b.Kind, b.Addresses, b.Runs = kindBatch, n, max(1, (p.runs+1)/2)
-				batch.add(b, among(p.only, onlyBatch) && paced(s, rivals.Default))
-			}
-			q := j
-			q.Kind, q.Load, q.Span = kindQuiet, bench.Busy, p.busy
-			busy.add(q, among(p.only, bench.Busy) && watched(t.Name(), s))
-			q.Load, q.Span = bench.Rest, p.rest
-			rest.add(q, among(p.only, bench.Rest) && (watched(t.Name(), s) || s.Pace != ""))
 		}
+		if len(c.settings) == 0 {
+			continue
+		}
+		p.contenders = append(p.contenders, c)
 		run.Tools = append(run.Tools, told)
 	}
-	return []phase{costs, exact, wide, batch, busy, rest}
+	p.tell(run)
 }
 
-func (ph *phase) add(j job, wanted bool) {
-	if wanted {
-		ph.jobs = append(ph.jobs, j)
+// tell writes the settings, and what pace each stands for, into the run.
+func (p *plan) tell(run *bench.Run) {
+	for _, c := range p.contenders {
+		i := slices.IndexFunc(run.Tools, func(t bench.Tool) bool { return t.Name == c.name })
+		before := run.Tools[i].Settings
+		run.Tools[i].Settings = nil
+		for k, s := range c.settings {
+			told := bench.Setting{Name: s.Name, Pace: s.Pace, Heartbeat: ms(s.Heartbeat)}
+			if len(before) > 0 {
+				told.Configs = before[k].Configs
+			}
+			run.Tools[i].Settings = append(run.Tools[i].Settings, told)
+		}
 	}
+}
+
+// each calls do with every setting of every contender, and the job that all others of it are made from.
+func (p *plan) each(do func(j job, s rivals.Setting)) {
+	for _, c := range p.contenders {
+		for _, s := range c.settings {
+			do(job{Hbagent: p.hbagent, Tool: c.name, Setting: s.Name}, s)
+		}
+	}
+}
+
+// quiet are the times in which nothing is asked for. They come first: they tell which setting is the fastest safe one.
+func (p *plan) quiet() []phase {
+	busy, rest := phase{"busy machine", 1, nil}, phase{"rest", allAtOnce, nil}
+	p.each(func(j job, s rivals.Setting) {
+		j.Kind, j.Load, j.Span = kindQuiet, bench.Busy, p.busy
+		busy.add(j, among(p.only, bench.Busy) && watched(j.Tool, s))
+		j.Load, j.Span = bench.Rest, p.rest
+		rest.add(j, among(p.only, bench.Rest) && (watched(j.Tool, s) || s.Pace != ""))
+	})
+	return []phase{busy, rest}
+}
+
+// watched are the settings that are looked at on a busy machine, and of which the fastest safe one is chosen: those of
+// hbagent up to a second of ttl, and fast ones of keepalived.
+func watched(tool string, s rivals.Setting) bool {
+	return tool == bench.HBAgent && s.Value <= time.Second || tool == bench.Keepalived && s.Value <= 100*time.Millisecond
+}
+
+// choose gives the pace Fastest to the watched setting with the shortest heartbeat that moved nothing, neither at rest
+// nor on a busy machine; to the tool's default, where each of them did. A tool of which not all of this was watched
+// keeps what its adapter says.
+func (p *plan) choose(quiet []bench.Quiet) {
+	for _, c := range p.contenders {
+		best, known := -1, true
+		for i, s := range c.settings {
+			if !watched(c.name, s) {
+				continue
+			}
+			watches, moves := 0, 0
+			for _, q := range quiet {
+				if q.Tool == c.name && q.Setting == s.Name {
+					watches, moves = watches+1, moves+q.Moves
+				}
+			}
+			known = known && watches == 2
+			if moves == 0 && (best < 0 || s.Heartbeat < c.settings[best].Heartbeat) {
+				best = i
+			}
+		}
+		any := slices.ContainsFunc(c.settings, func(s rivals.Setting) bool { return watched(c.name, s) })
+		if !any || !known {
+			continue
+		}
+		for i := range c.settings {
+			paces := slices.DeleteFunc(strings.Fields(c.settings[i].Pace), func(pace string) bool { return pace == rivals.Fastest })
+			if i == best || best < 0 && i == 0 {
+				paces = append(paces, rivals.Fastest)
+				fmt.Fprintf(os.Stderr, "%s: the fastest safe setting is %s\n", c.name, c.settings[i].Name)
+			}
+			c.settings[i].Pace = strings.Join(paces, " ")
+		}
+	}
+}
+
+// work are the phases in which something happens. What is most easily disturbed is done alone.
+func (p *plan) work() []phase {
+	costs := phase{"cost at rest", allAtOnce, nil}
+	exact, wide := phase{"scenarios, alone", 1, nil}, phase{"scenarios, three at a time", 3, nil}
+	batch := phase{"addresses in one move", 1, nil}
+	p.each(func(j job, s rivals.Setting) {
+		plays := j
+		plays.Kind, plays.Scenarios, plays.Runs = kindPlay, p.scenarios(s), p.runs
+		if s.Heartbeat >= slow {
+			wide.add(plays, len(plays.Scenarios) > 0)
+		} else {
+			exact.add(plays, len(plays.Scenarios) > 0)
+		}
+		for _, groups := range groupsFor(j.Tool, s) {
+			c := j
+			c.Kind, c.Span, c.Groups = kindCost, p.cost, groups
+			costs.add(c, among(p.only, onlyCost) && s.Pace != "")
+		}
+		for _, n := range batches {
+			b := j
+			b.Kind, b.Addresses, b.Runs = kindBatch, n, max(1, (p.runs+1)/2)
+			batch.add(b, among(p.only, onlyBatch) && paced(s, rivals.Default))
+		}
+	})
+	return []phase{costs, exact, wide, batch}
 }
 
 func paced(s rivals.Setting, pace string) bool { return slices.Contains(strings.Fields(s.Pace), pace) }
@@ -129,12 +222,6 @@ func groupsFor(tool string, s rivals.Setting) []int {
 		return []int{1, manyGroups}
 	}
 	return []int{1}
-}
-
-// watched are the settings that are looked at on a busy machine: those of hbagent up to a second of ttl, and fast ones
-// of keepalived.
-func watched(tool string, s rivals.Setting) bool {
-	return tool == bench.HBAgent && s.Value <= time.Second || tool == bench.Keepalived && s.Value <= 100*time.Millisecond
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"net/netip"
 	"slices"
 	"testing"
@@ -106,7 +105,8 @@ func TestPlanMakesAValidRun(t *testing.T) {
 	run := bench.Run{Format: bench.Format, Began: time.Unix(1, 0), Commit: "x"}
 	m := &merge{run: &run}
 	kinds := map[string]int{}
-	for _, ph := range p.phases(context.Background(), &run) {
+	p.find(t.Context(), &run)
+	for _, ph := range slices.Concat(p.quiet(), p.work()) {
 		for _, j := range ph.jobs {
 			kinds[j.Kind+j.Load]++
 			if _, _, err := j.tool(); err != nil {
@@ -129,7 +129,8 @@ func TestPlanIsNarrowed(t *testing.T) {
 	p := &plan{hbagent: "/bin/true", runs: 2, tools: []string{"hbagent"}, settings: []string{"ttl 1s"}, only: []string{bench.Kill, bench.Busy}}
 	var run bench.Run
 	var got []string
-	for _, ph := range p.phases(context.Background(), &run) {
+	p.find(t.Context(), &run)
+	for _, ph := range slices.Concat(p.quiet(), p.work()) {
 		for _, j := range ph.jobs {
 			got = append(got, j.Tool+" "+j.Setting+" "+j.Kind+j.Load)
 			if j.Kind == kindPlay && !slices.Equal(j.Scenarios, []string{bench.Kill}) {
@@ -137,7 +138,7 @@ func TestPlanIsNarrowed(t *testing.T) {
 			}
 		}
 	}
-	if diff := cmp.Diff([]string{"hbagent ttl 1s play", "hbagent ttl 1s quietbusy"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"hbagent ttl 1s quietbusy", "hbagent ttl 1s play"}, got); diff != "" {
 		t.Errorf("jobs (-want +got):\n%s", diff)
 	}
 }
@@ -161,6 +162,45 @@ func TestSettings(t *testing.T) {
 					t.Errorf("%s, %s: a heartbeat every %v, want 1s", tool.Name(), s.Name, s.Heartbeat)
 				}
 			}
+		}
+	}
+}
+
+// The fastest setting is the one that moved nothing, and not the one that was hoped for.
+func TestChooseTheFastestSafe(t *testing.T) {
+	quiet := func(moves ...int) (qs []bench.Quiet) {
+		for i, n := range moves { // of ttl 1s, 300ms, 100ms, 50ms
+			name := []string{"ttl 1s", "ttl 300ms", "ttl 100ms", "ttl 50ms"}[i]
+			qs = append(qs, bench.Quiet{Tool: bench.HBAgent, Setting: name, Load: bench.Rest}, bench.Quiet{Tool: bench.HBAgent, Setting: name, Load: bench.Busy, Moves: n})
+		}
+		return qs
+	}
+	for _, tt := range []struct {
+		moves []int
+		want  string
+	}{
+		{[]int{0, 0, 0, 0}, "ttl 50ms"},
+		{[]int{0, 0, 0, 1}, "ttl 100ms"},
+		{[]int{0, 1, 0, 1}, "ttl 100ms"},
+		{[]int{1, 1, 1, 1}, "ttl 1s"}, // none is: its default
+		{[]int{0, 0}, "ttl 50ms"},     // not all were watched: what the adapter says
+	} {
+		p := &plan{hbagent: "/bin/true", tools: []string{bench.HBAgent}}
+		run := bench.Run{Format: bench.Format, Began: time.Unix(1, 0), Commit: "x"}
+		p.find(t.Context(), &run)
+		p.choose(quiet(tt.moves...))
+		p.tell(&run)
+		var got []string
+		for _, s := range run.Tools[0].Settings {
+			if s.Is(bench.Fastest) {
+				got = append(got, s.Name)
+			}
+		}
+		if !slices.Equal(got, []string{tt.want}) {
+			t.Errorf("moves %v: fastest %v, want %s", tt.moves, got, tt.want)
+		}
+		if err := run.Validate(); err != nil {
+			t.Error(err)
 		}
 	}
 }
