@@ -21,6 +21,7 @@ type fake struct {
 	gap     time.Duration // nobody has the address so long in a planned move
 	overlap time.Duration // two have it so long in a planned move
 	dead    bool          // it never comes to rest
+	starts  int
 	w       *lab.World
 }
 
@@ -38,6 +39,7 @@ func (f *fake) Prepare(w *lab.World, _ rivals.Setting, _ rivals.Options) (rivals
 func (f *fake) Nodes() []string { return []string{"web1", "web2"} }
 
 func (f *fake) Start(_ context.Context, node string) error {
+	f.starts++
 	if f.w.CheckOnlyAt(lab.Floating4.Addr(), "") == nil {
 		return f.take(node)
 	}

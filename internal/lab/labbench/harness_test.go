@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -104,8 +105,11 @@ func TestHarnessRecordsAFailure(t *testing.T) {
 	s := build(t, f, f.Settings()[0])
 	s.limit = 200 * time.Millisecond
 	r := s.repeat(labtest.Within(t, patience), scenarioOf(t, bench.Switchover), 3)
-	if r.Failed == "" || len(r.Samples) > 0 {
-		t.Errorf("%+v, want a failure", r)
+	if !strings.HasPrefix(r.Failed, "2 of 3: ") || len(r.Samples) > 0 {
+		t.Errorf("%+v, want two failures, and then no more", r)
+	}
+	if f.starts != 6 {
+		t.Errorf("started on %d machines, want it on both three times: at first, and after each failure", f.starts)
 	}
 	f.dead, s.limit = false, steadyLimit
 	if r = s.repeat(labtest.Within(t, patience), scenarioOf(t, bench.Switchover), 1); r.Failed != "" || len(r.Samples) != 1 {

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -29,7 +32,11 @@ func pair() []string { return []string{"web1", "web2"} }
 
 func (d *daemons) Nodes() []string { return pair() }
 
+// start starts a machine's daemon, with a log of its own: the states of the one before are not its.
 func (d *daemons) start(node string, cmd *exec.Cmd) error {
+	if err := os.RemoveAll(filepath.Join(d.w.Node(node).Dir(), d.name+".log")); err != nil {
+		return err
+	}
 	p, err := d.w.Node(node).Start(d.name, cmd)
 	if err != nil {
 		return err
@@ -92,21 +99,39 @@ func (d *daemons) PIDs(node string) []int {
 	return family(p.PID())
 }
 
-// waitStates waits until the state of the owner is MASTER and that of the other BACKUP.
-func (d *daemons) waitStates(ctx context.Context, owner string, state func(node string) string) error {
+// stateLines of its log are read for a daemon's state.
+const stateLines = 60
+
+// waitStates waits until each daemon's log names the state MASTER (the owner) or BACKUP (the other) last. before is
+// what stands before the name of a state.
+func (d *daemons) waitStates(ctx context.Context, owner, before string) error {
 	return wait(ctx, func() error {
 		for _, node := range pair() {
 			want := "BACKUP"
 			if node == owner {
 				want = "MASTER"
 			}
-			if _, err := d.process(node); err != nil {
+			p, err := d.process(node)
+			if err != nil {
 				return err
 			}
-			if got := state(node); got != want {
+			if got := lastState(p.Tail(stateLines), before); got != want {
 				return fmt.Errorf("%s on %s is in state %q, want %s", d.name, node, got, want)
 			}
 		}
 		return nil
 	})
+}
+
+// lastState is the word behind the last `before` in a log.
+func lastState(log, before string) string {
+	i := strings.LastIndex(log, before)
+	if i < 0 {
+		return ""
+	}
+	words := strings.Fields(log[i+len(before):])
+	if len(words) == 0 {
+		return ""
+	}
+	return words[0]
 }

@@ -134,7 +134,6 @@ vrrp_instance web {
 {{- end}}
 	}
 {{- end}}
-	notify "{{.Dir}}/notify"
 	track_file {
 		move
 	}
@@ -153,12 +152,6 @@ printf 'GET / HTTP/1.0\r\n\r\n' >&3
 read -r -t 1 -u 3 line && [[ $line == *" 200 "* ]]
 `
 
-// notify keeps the state where Ready finds it. keepalived calls it with INSTANCE, the instance's name, the state and the
-// priority.
-const notify = `#!/bin/sh
-echo "$3" >"${0%/*}/state.new" && mv "${0%/*}/state.new" "${0%/*}/state"
-`
-
 func (k *keepalived) write(node string, priority int) error {
 	dir := k.dir(node)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -175,7 +168,6 @@ func (k *keepalived) write(node string, priority int) error {
 		return err
 	}
 	return errors.Join(os.WriteFile(filepath.Join(dir, "ask-web"), []byte(askWeb), 0o755),
-		os.WriteFile(filepath.Join(dir, "notify"), []byte(notify), 0o755),
 		os.WriteFile(k.file(node), []byte(conf.String()), 0o644))
 }
 
@@ -190,9 +182,6 @@ func (k *keepalived) Start(_ context.Context, node string) error {
 		return err
 	}
 	dir := k.dir(node)
-	if err := os.RemoveAll(filepath.Join(dir, "state")); err != nil { // of the one before
-		return err
-	}
 	cmd := exec.Command(program, "--dont-fork", "--log-console", "--vrrp", "--use-file", k.file(node),
 		"--pid", filepath.Join(dir, "main.pid"), "--vrrp_pid", filepath.Join(dir, "vrrp.pid"))
 	return k.start(node, cmd)
@@ -205,17 +194,10 @@ func (k *keepalived) Restart(ctx context.Context, node string) error {
 	return k.Start(ctx, node)
 }
 
-// Ready goes by the states that keepalived tells its notify script.
+// Ready goes by what the daemons log of their states, "(web) Entering BACKUP STATE". Their notify scripts are no better:
+// two that run at once tell two states in either order.
 func (k *keepalived) Ready(ctx context.Context, owner string) error {
-	return k.waitStates(ctx, owner, k.state)
-}
-
-func (k *keepalived) state(node string) string {
-	text, err := os.ReadFile(filepath.Join(k.dir(node), "state"))
-	if err != nil {
-		return "" // it has told none yet
-	}
-	return strings.TrimSpace(string(text))
+	return k.waitStates(ctx, owner, "Entering ")
 }
 
 func (k *keepalived) Switchover(ctx context.Context, from, to string) error {

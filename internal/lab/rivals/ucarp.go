@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strings"
 	"syscall"
 	"time"
 
@@ -102,31 +101,9 @@ func (u *ucarp) Restart(ctx context.Context, node string) error {
 	return u.Start(ctx, node)
 }
 
-// stateLines of its log are read for a daemon's state.
-const stateLines = 60
-
 // Ready goes by what the daemons log of their states: "Switching to state: BACKUP".
 func (u *ucarp) Ready(ctx context.Context, owner string) error {
-	return u.waitStates(ctx, owner, func(node string) string {
-		p, err := u.process(node)
-		if err != nil {
-			return ""
-		}
-		return lastState(p.Tail(stateLines), "Switching to state: ")
-	})
-}
-
-// lastState is the word behind the last `before` in a log.
-func lastState(log, before string) string {
-	i := strings.LastIndex(log, before)
-	if i < 0 {
-		return ""
-	}
-	words := strings.Fields(log[i+len(before):])
-	if len(words) == 0 {
-		return ""
-	}
-	return words[0]
+	return u.waitStates(ctx, owner, "Switching to state: ")
 }
 
 // Switchover demotes the owner, which is what SIGUSR2 is for (ucarp(8)).
