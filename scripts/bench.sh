@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Measures hbagent beside keepalived, ucarp and pacemaker, and writes docs/benchmarks. As root it installs them from
-# the distribution first; what is missing is left out, and the report says so. About 45 minutes on two cores that have
+# the distribution first; what is missing is left out, and the report says so. About 50 minutes on two cores that have
 # nothing else to do.
 #
-#   BENCH_RUNS=5         how often a scenario is played (a power cut three times as often, planned moves and
-#                        services that fail twice)
+#   BENCH_RUNS=4         how often a scenario is played (a power cut three times as often, planned moves and
+#                        services that fail twice; all at slow settings half as often)
 #   BENCH_TOOLS=a,b      these tools alone        } what is narrowed is printed, and
 #   BENCH_SETTINGS=a,b   these settings alone     } written only where BENCH_OUT
 #   BENCH_ONLY=a,b       these scenarios alone    } says so
@@ -23,5 +23,5 @@ if [ -n "${BENCH_OUT-}" ]; then
 elif [ -n "${BENCH_TOOLS-}${BENCH_SETTINGS-}${BENCH_ONLY-}" ]; then
   to=()
 fi
-"$dir/labbench" -hbagent bin/hbagent -runs "${BENCH_RUNS:-5}" -tools "${BENCH_TOOLS-}" -settings "${BENCH_SETTINGS-}" \
+"$dir/labbench" -hbagent bin/hbagent -runs "${BENCH_RUNS:-4}" -tools "${BENCH_TOOLS-}" -settings "${BENCH_SETTINGS-}" \
   -only "${BENCH_ONLY-}" "${to[@]}" "$@"

@@ -33,7 +33,7 @@ func main() {
 	hbagent := flag.String("hbagent", "bin/hbagent", "the program to measure")
 	docs := flag.String("docs", "", "root of the repository whose docs/benchmarks become those of this run")
 	out := flag.String("out", "", "directory for run.json and its report, instead")
-	runs := flag.Int("runs", 5, "how often a scenario is played: a power cut three times as often, planned moves and services that fail twice")
+	runs := flag.Int("runs", 4, "how often a scenario is played: a power cut three times as often, planned moves and services that fail twice; at slow settings half as often")
 	only := flag.String("only", "", "these alone: scenarios, batch, cost, rest, busy (with commas)")
 	tools := flag.String("tools", "", "these tools alone (with commas)")
 	settings := flag.String("settings", "", "these settings alone (with commas)")

@@ -25,7 +25,7 @@ var batches = []int{1, 10, 100, 1000}
 // manyGroups is the cluster whose cost shows what a group costs.
 const manyGroups = 100
 
-// slow is a heartbeat at which a few milliseconds of other clusters' work are not seen: three such clusters are
+// slow is a heartbeat at which a few milliseconds of other clusters' work are not seen: four such clusters are
 // measured side by side.
 const slow = 500 * time.Millisecond
 
@@ -181,12 +181,13 @@ func (p *plan) choose(quiet []bench.Quiet) {
 // work are the phases in which something happens. What is most easily disturbed is done alone.
 func (p *plan) work() []phase {
 	costs := phase{"cost at rest", allAtOnce, nil}
-	exact, wide := phase{"scenarios, alone", 1, nil}, phase{"scenarios, three at a time", 3, nil}
+	exact, wide := phase{"scenarios, alone", 1, nil}, phase{"scenarios, four at a time", 4, nil}
 	batch := phase{"addresses in one move", 1, nil}
 	p.each(func(j job, s rivals.Setting) {
 		plays := j
 		plays.Kind, plays.Scenarios, plays.Runs = kindPlay, p.scenarios(s), p.runs
 		if s.Heartbeat >= slow {
+			plays.Runs = half(p.runs) // each takes three times as long, and a millisecond matters less
 			wide.add(plays, len(plays.Scenarios) > 0)
 		} else {
 			exact.add(plays, len(plays.Scenarios) > 0)
@@ -198,12 +199,14 @@ func (p *plan) work() []phase {
 		}
 		for _, n := range batches {
 			b := j
-			b.Kind, b.Addresses, b.Runs = kindBatch, n, max(1, (p.runs+1)/2)
+			b.Kind, b.Addresses, b.Runs = kindBatch, n, half(p.runs)
 			batch.add(b, among(p.only, onlyBatch) && paced(s, rivals.Default))
 		}
 	})
 	return []phase{costs, exact, wide, batch}
 }
+
+func half(runs int) int { return max(1, (runs+1)/2) }
 
 func paced(s rivals.Setting, pace string) bool { return slices.Contains(strings.Fields(s.Pace), pace) }
 

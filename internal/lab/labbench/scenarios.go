@@ -13,8 +13,9 @@ import (
 
 // Chosen by us.
 const (
-	// moveLimit is how long a fault lasts that moves nothing. Then it is mended, and its outage is at least that.
-	moveLimit = 10 * time.Second
+	// moveLimit is how long a fault lasts that moves nothing. Then it is mended, and its outage is at least that. The
+	// slowest takeover, that of pacemaker at the equal pace, takes 12 s.
+	moveLimit = 15 * time.Second
 	// lasting is how much longer a fault lasts after the other machine has begun to answer: two owners are seen in it.
 	lasting   = time.Second
 	lossFor   = 20 * time.Second
