@@ -12,11 +12,14 @@ import (
 //	<!-- bench:begin WHAT -->
 //	<!-- bench:end -->
 //
-// WHAT is "summary" (the short table of the README), or "record NAME".
+// WHAT is "summary" (the short table of the README), "moved" (what docs/benchmarks has since it exists), or "record NAME".
+// A block of what was never recorded keeps what it has, as long as it says that this was copied by hand.
 const (
 	blockBegin = "<!-- bench:begin "
 	blockMark  = " -->"
 	blockEnd   = "<!-- bench:end -->"
+	// byHand begins what nobody has recorded yet. It ends with how to do so.
+	byHand = "*Copied by hand from an earlier run;"
 )
 
 // marked adds to the pages every doc that has marks, filled.
@@ -73,6 +76,9 @@ func fill(doc string, block func(what string) (string, error)) (filled string, b
 		if err != nil {
 			return "", 0, err
 		}
+		if old = strings.TrimLeft(old, "\n"); strings.HasPrefix(text, byHand) && strings.HasPrefix(old, text) {
+			text = old
+		}
 		if strings.Contains(text, blockEnd) || strings.Contains(text, blockBegin) {
 			return "", 0, fmt.Errorf("the block %q has a mark in it", what)
 		}
@@ -90,11 +96,15 @@ func (d data) block(what string) (string, error) {
 		return d.run.summary(), nil
 	case what == "summary":
 		return "", nil
+	case what == "moved" && d.run != nil:
+		return "Measured beside other tools, fault by fault: [benchmarks](benchmarks/README.md).\n", nil
+	case what == "moved":
+		return byHand + " `make bench` does it anew.*\n", nil
 	case kind == "record" && slug(name) == name && name != "":
 		if r, ok := d.records[name]; ok {
 			return r.markdown(), nil
 		}
-		return fmt.Sprintf("Not recorded: `make record NAMES=%s` does.\n", name), nil
+		return fmt.Sprintf("%s `make record NAMES=%s` does it anew.*\n", byHand, name), nil
 	}
-	return "", fmt.Errorf("a block %q: there are summary and record NAME", what)
+	return "", fmt.Errorf("a block %q: there are summary, moved and record NAME", what)
 }

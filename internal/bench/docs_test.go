@@ -142,6 +142,17 @@ func TestReportRun(t *testing.T) {
 func TestNoFigureOutsideOfWhatRunsWrote(t *testing.T) {
 	for name, read := range map[string]func() (string, error){
 		"report.md.tmpl": func() (string, error) { return reportText, nil },
+		"docs/measurements.md": func() (string, error) {
+			data, err := os.ReadFile(filepath.Join(root, "docs/measurements.md"))
+			if err != nil {
+				return "", err
+			}
+			text, blocks, err := fill(string(data), func(string) (string, error) { return "", nil })
+			if err == nil && blocks == 0 {
+				t.Error("docs/measurements.md has no block of figures: what does this test look at?")
+			}
+			return text, err
+		},
 	} {
 		text, err := read()
 		if err != nil {

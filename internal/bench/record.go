@@ -45,8 +45,8 @@ func (r Record) Validate() error {
 		return fmt.Errorf("record %s: %s printed %d bytes; a page takes %d", r.Name, r.Command, len(r.Output), maxOutput)
 	case !utf8.ValidString(r.Output) || strings.ContainsFunc(r.Output, func(c rune) bool { return c < ' ' && c != '\n' && c != '\t' }):
 		return fmt.Errorf("record %s: %s printed what is no text", r.Name, r.Command)
-	case strings.Contains(r.Output, blockEnd):
-		return fmt.Errorf("record %s: %s printed the mark %s", r.Name, r.Command, blockEnd)
+	case strings.Contains(r.Output, blockEnd) || strings.Contains(r.Output, blockBegin):
+		return fmt.Errorf("record %s: %s printed one of the marks of a block", r.Name, r.Command)
 	}
 	for _, line := range []string{r.Command, r.Commit, r.Machine} {
 		if strings.Join(strings.Fields(line), " ") != line {

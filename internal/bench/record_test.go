@@ -37,14 +37,14 @@ func TestRecordFile(t *testing.T) {
 
 func TestRecordRefuses(t *testing.T) {
 	for want, spoil := range map[string]func(*Record){
-		"a name has letters":      func(r *Record) { r.Name = "../x" },
-		"it needs a command":      func(r *Record) { r.Commit = "" },
-		"printed nothing":         func(r *Record) { r.Output = " \n" },
-		"a page takes":            func(r *Record) { r.Output = strings.Repeat("x\n", maxOutput) },
-		"printed what is no text": func(r *Record) { r.Output = "\x1b[1mbold" },
-		"printed the mark":        func(r *Record) { r.Output = blockEnd },
-		"is more than one line":   func(r *Record) { r.Machine = "a\nb" },
-		"load after: is -1":       func(r *Record) { r.LoadAfter = -1 },
+		"a name has letters":       func(r *Record) { r.Name = "../x" },
+		"it needs a command":       func(r *Record) { r.Commit = "" },
+		"printed nothing":          func(r *Record) { r.Output = " \n" },
+		"a page takes":             func(r *Record) { r.Output = strings.Repeat("x\n", maxOutput) },
+		"printed what is no text":  func(r *Record) { r.Output = "\x1b[1mbold" },
+		"printed one of the marks": func(r *Record) { r.Output = blockEnd },
+		"is more than one line":    func(r *Record) { r.Machine = "a\nb" },
+		"load after: is -1":        func(r *Record) { r.LoadAfter = -1 },
 	} {
 		r := aRecord()
 		spoil(&r)
@@ -66,6 +66,24 @@ func TestFill(t *testing.T) {
 	} {
 		if got, _, err := fill(bad, block); err == nil {
 			t.Errorf("%q: %q", bad, got)
+		}
+	}
+	// What was copied by hand stays until it is recorded, as long as it says so.
+	for old, want := range map[string]string{
+		byHand + " `make record NAMES=x` does it anew.*\n\n3 ms\n": byHand + " `make record NAMES=x` does it anew.*\n\n3 ms\n",
+		"3 ms\n": byHand + " `make record NAMES=x` does it anew.*\n",
+		byHand + " `make record NAMES=y` does it anew.*\n\n3 ms\n": byHand + " `make record NAMES=x` does it anew.*\n",
+	} {
+		got, _, err := fill("<!-- bench:begin record x -->\n"+old+"<!-- bench:end -->", (data{}).block)
+		if err != nil || got != "<!-- bench:begin record x -->\n"+want+"<!-- bench:end -->" {
+			t.Errorf("%q became %q, %v", old, got, err)
+		}
+	}
+	x := aRecord()
+	for what, d := range map[string]data{"record latency": {records: map[string]Record{"latency": x}}, "moved": {run: &Run{}}} {
+		got, _, err := fill("<!-- bench:begin "+what+" -->\n"+byHand+" `make record NAMES=latency` does it anew.*\n\n3 ms\n<!-- bench:end -->", d.block)
+		if err != nil || strings.Contains(got, "3 ms") || strings.Contains(got, byHand) {
+			t.Errorf("%s: what was copied by hand stays: %q, %v", what, got, err)
 		}
 	}
 	for _, unknown := range []string{"", "summery", "record", "record ../x"} {

@@ -7,7 +7,7 @@ import (
 
 var (
 	// verdict are the lines of `go test -v` that say what runs, and how it went.
-	verdict = regexp.MustCompile(`^\s*(=== (RUN|PAUSE|CONT|NAME)|--- (PASS|FAIL|SKIP)|PASS$|FAIL$|ok  \t)`)
+	verdict = regexp.MustCompile(`^\s*(=== (RUN|PAUSE|CONT|NAME)|--- (PASS|FAIL|SKIP)|PASS$|FAIL$|ok  \t|testing: warning)`)
 	// logged begins what a test says.
 	logged = regexp.MustCompile(`^(\s+)\w+\.go:\d+: (.*)$`)
 )

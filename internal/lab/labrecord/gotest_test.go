@@ -2,6 +2,12 @@ package main
 
 import "testing"
 
+func TestTyped(t *testing.T) {
+	if got, want := typed([]string{"make", "x", "RUN=A|it's"}), `make x 'RUN=A|it'\''s'`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestTestOutput(t *testing.T) {
 	const output = `=== RUN   TestFaults
     stage3_test.go:280: 3 times each:
@@ -14,6 +20,7 @@ func TestTestOutput(t *testing.T) {
 --- PASS: TestFaults (123.54s)
 goos: linux
 BenchmarkGate/1    	  100	  5 ns/op
+testing: warning: no tests to run
 PASS
 ok  	github.com/hbagent/hbagent/internal/e2e/stage3	125.517s
 `

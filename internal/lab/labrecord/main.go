@@ -17,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -81,10 +82,21 @@ func record(ctx context.Context, name string, command []string) (bench.Record, e
 		return bench.Record{}, fmt.Errorf("%s: %w; nothing is recorded", strings.Join(command, " "), err)
 	}
 	return bench.Record{
-		Name: name, Command: strings.Join(command, " "), Began: began.UTC().Truncate(time.Second),
+		Name: name, Command: typed(command), Began: began.UTC().Truncate(time.Second),
 		Seconds: time.Since(began).Round(100 * time.Millisecond).Seconds(), Commit: commit,
 		Machine: machine.Told(), LoadBefore: machine.LoadBefore, LoadAfter: bench.Load(), Output: output.String(),
 	}, nil
+}
+
+// typed is a command as one types it in a shell.
+func typed(command []string) string {
+	words := slices.Clone(command)
+	for i, w := range words {
+		if strings.ContainsAny(w, "|&;<>()$`\\\"* ?[]#~") {
+			words[i] = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // commit names the source that is measured. What was recorded a moment ago makes no other source of it.
