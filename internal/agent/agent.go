@@ -48,6 +48,7 @@ type Options struct {
 // again; SIGUSR2 ends the agent and keeps them, which is the first half of a
 // restart under any other supervisor. SIGHUP reads the config file again.
 func Run(ctx context.Context, o Options) error {
+	goRealtime(o.Logger)
 	a, err := start(o)
 	if err != nil {
 		return err

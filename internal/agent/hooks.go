@@ -15,6 +15,7 @@ import (
 
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/internal/metrics"
+	"github.com/hbagent/hbagent/pkg/checks"
 )
 
 // Chosen by us.
@@ -123,7 +124,7 @@ func (h *hooks) exec(program string, c hookCall) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = hookGrace
-	err := cmd.Run()
+	err := checks.Run(cmd)
 	switch {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay): // it left something running that has our pipe
 		return nil

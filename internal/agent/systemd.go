@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/hbagent/hbagent/pkg/checks"
 )
 
 // watchdog feeds systemd's (sd_notify(3), sd_watchdog_enabled(3)). It is fed by
@@ -56,12 +58,13 @@ func restartFollows(ctx context.Context, log *slog.Logger) bool {
 	}
 	ctx, cancel := context.WithTimeout(ctx, systemctlTimeout)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "systemctl", "list-jobs", "--no-legend", "--no-pager", unit).Output()
-	if err != nil {
+	cmd, out := exec.CommandContext(ctx, "systemctl", "list-jobs", "--no-legend", "--no-pager", unit), &strings.Builder{}
+	cmd.Stdout = out
+	if err := checks.Run(cmd); err != nil {
 		log.Warn("cannot ask systemd whether this is a restart; handing over", "error", err)
 		return false
 	}
-	return isRestartJob(string(out), unit)
+	return isRestartJob(out.String(), unit)
 }
 
 // comesBack reports whether systemd is about to start this agent again, and the new one can resume its leases: one that

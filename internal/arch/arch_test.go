@@ -40,7 +40,7 @@ var may = []struct {
 	{"cmd/...", []string{"internal/cli", "internal/lab"}},
 	{"internal/cli", []string{"internal/agent", "internal/control", "internal/config", "internal/doctor", "internal/lab", "pkg/...",
 		"internal/detect", "internal/setup", "internal/draft", "internal/keepalived", "internal/words", "internal/template/..."}},
-	{"internal/agent", []string{"internal/control", "internal/config", "internal/metrics", "internal/role", "internal/role/...", "internal/template", "internal/template/...", "internal/web", "pkg/..."}},
+	{"internal/agent", []string{"internal/control", "internal/config", "internal/metrics", "internal/realtime", "internal/role", "internal/role/...", "internal/template", "internal/template/...", "internal/web", "pkg/..."}},
 	{"internal/metrics", []string{"internal/control", "pkg/..."}},
 	{"internal/role/...", []string{"internal/role"}}, // a role knows nothing of the agent
 	{"internal/web", []string{"internal/control", "internal/words"}},
@@ -53,10 +53,11 @@ var may = []struct {
 	{"internal/lab/...", []string{"internal/lab", "internal/bench", "internal/lab/booted", "internal/lab/chaos", "internal/lab/rivals", "internal/control"}},
 	{"internal/lab/rivals", []string{"internal/lab", "pkg/lease"}}, // how often a lease is renewed
 	{"internal/template", nil},
-	{"internal/template/...", []string{"internal/template"}},
+	{"internal/template/...", []string{"internal/template", "pkg/checks"}},
 	{"internal/control/...", []string{"internal/control"}},
 	{"internal/role", nil},
 	{"internal/config", nil},
+	{"internal/realtime", nil},
 	// A config file in the making: by questions (setup, from what detect has seen), or from keepalived's.
 	{"internal/draft", []string{"internal/config"}},
 	{"internal/detect", []string{"pkg/checks"}},

@@ -50,7 +50,7 @@ func runCommand(ctx context.Context, argv []string) (outcome, error) {
 	killGroup := func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Cancel = killGroup
 
-	if err := cmd.Start(); err != nil {
+	if err := Start(cmd); err != nil {
 		return outcome{}, startFailure(argv[0], err)
 	}
 	err := cmd.Wait()

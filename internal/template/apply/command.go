@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/hbagent/hbagent/pkg/checks"
 )
 
 // Chosen by us.
@@ -46,7 +48,7 @@ func (Direct) Run(ctx context.Context, s Spec, kind Kind) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = killGrace
-	err := cmd.Run()
+	err := checks.Run(cmd)
 	switch {
 	case err == nil, errors.Is(err, exec.ErrWaitDelay): // it left something running that has our pipe
 		return nil
