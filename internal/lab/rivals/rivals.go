@@ -100,7 +100,7 @@ type Cluster interface {
 }
 
 // All are the tools in the order of the report.
-func All() []Tool { return []Tool{Hbagent{}, Keepalived{}, Ucarp{}} }
+func All() []Tool { return []Tool{Hbagent{}, Keepalived{}, Ucarp{}, Pacemaker{}} }
 
 // lookup finds a program, or says which package has it.
 func lookup(program, pkg string) (string, error) {
