@@ -166,7 +166,7 @@ func (s *segment) packets(to netip.Addr) (stop func()) {
 			}
 			_, err := c.Write(nativeUint32(n))
 			if err == nil {
-				_ = c.SetReadDeadline(time.Now().Add(patience / 10))
+				_ = c.SetReadDeadline(time.Now().Add(time.Second))
 				_, err = c.Read(b)
 			}
 			if errors.Is(err, os.ErrDeadlineExceeded) && lost == 0 {

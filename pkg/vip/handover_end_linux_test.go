@@ -124,12 +124,9 @@ func TestDrainEndsWithItsAgent(t *testing.T) {
 	s.wantWho(k, "a", "after the first lifetime of the addresses")
 	s.a.stop(true)
 	began := time.Now()
-	s.eventually("the addresses gone from loopback", func() bool {
-		out := s.a.run("ip", "-o", "addr", "show", "dev", "lo")
-		return !strings.Contains(out, floating4) && !strings.Contains(out, floating6)
-	})
-	t.Logf("addresses gone %v after the agent", time.Since(began))
-	if took, most := time.Since(began), drainLife+kernelLate+100*time.Millisecond; took > most {
+	seen, gone := lastSeen(t, "the addresses on loopback", s.a.drains)
+	t.Logf("addresses gone %v after the agent", gone.Sub(began))
+	if took, most := seen.Sub(began), drainLife+kernelLate+100*time.Millisecond; took > most {
 		t.Errorf("addresses on loopback for %v, want %v at most", took, most)
 	}
 }
@@ -156,23 +153,16 @@ func TestHandoverEndsWithoutTheAgents(t *testing.T) {
 	}()
 	s.wantWho(k, "a", "with both agents stopped")
 	var err error
-	for err == nil {
-		_, err = k.who()
-		<-time.After(10 * time.Millisecond)
-	}
-	took := time.Since(began)
-	if !errors.Is(err, syscall.ECONNRESET) || took < drain-100*time.Millisecond || took > drain+time.Second {
-		t.Errorf("the connection ended after %v with %v; want a reset by the new owner after %v", took, err, drain)
+	alive, reset := lastSeen(t, "the connection", func() bool { _, err = k.who(); return err == nil })
+	if !errors.Is(err, syscall.ECONNRESET) || reset.Sub(began) < drain-100*time.Millisecond || alive.Sub(began) > drain+time.Second {
+		t.Errorf("the connection was alive after %v, and ended after %v with %v; want a reset by the new owner after %v",
+			alive.Sub(began), reset.Sub(began), err, drain)
 	}
 	if got, err := fresh(s.client, floatingAt(false, webPort)); got != "b" {
 		t.Errorf("a new connection: answered by %q, error %v, want b", got, err)
 	}
-	s.eventually("the addresses gone from loopback", func() bool {
-		out := s.a.run("ip", "-o", "addr", "show", "dev", "lo")
-		return !strings.Contains(out, floating4) && !strings.Contains(out, floating6)
-	})
-	if took := time.Since(began); took > drain+3500*time.Millisecond {
-		t.Errorf("addresses on loopback for %v, want %v at most", took, drain+3500*time.Millisecond)
+	if seen, _ := lastSeen(t, "the addresses on loopback", s.a.drains); seen.Sub(began) > drain+3500*time.Millisecond {
+		t.Errorf("addresses on loopback for %v, want %v at most", seen.Sub(began), drain+3500*time.Millisecond)
 	}
 }
 

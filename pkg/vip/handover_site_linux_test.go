@@ -245,3 +245,25 @@ func neighbourOf(t testing.TB, ns netns.NsHandle, a netip.Addr) net.HardwareAddr
 	t.Fatalf("no neighbour entry for %v: %v", a, list)
 	return nil
 }
+
+// lastSeen waits until something is no longer seen. It was certainly there at the first time, when the last look that saw it
+// began, and certainly not at the second. A busy machine widens what lies between, and lets neither lie.
+func lastSeen(t testing.TB, what string, look func() bool) (seen, gone time.Time) {
+	t.Helper()
+	for began := time.Now(); ; {
+		now := time.Now()
+		if !look() {
+			return seen, time.Now()
+		}
+		if seen = now; time.Since(began) > patience {
+			t.Fatalf("still there after %v: %s", patience, what)
+		}
+		<-time.After(5 * time.Millisecond)
+	}
+}
+
+// drains tells whether a node still has the floating addresses on loopback.
+func (n *node) drains() bool {
+	out := n.run("ip", "-o", "addr", "show", "dev", "lo")
+	return strings.Contains(out, floating4) || strings.Contains(out, floating6)
+}

@@ -97,10 +97,9 @@ func TestAddressesVanishWithoutTheAgent(t *testing.T) {
 	began := time.Now()
 	// No Run: the process might as well be dead.
 	s.must(m.Open("web", in(500*time.Millisecond)))
-	s.eventually("addresses gone", func() bool { return cmp.Equal(own, s.list()) })
-	took := time.Since(began)
-	if limit := 500*time.Millisecond + 3500*time.Millisecond + 200*time.Millisecond; took > limit || took < 500*time.Millisecond {
-		t.Errorf("gone after %v, want between 0.5 s and %v", took, limit)
+	seen, gone := lastSeen(t, "addresses", func() bool { return !cmp.Equal(own, s.list()) })
+	if limit := 500*time.Millisecond + 3500*time.Millisecond + 200*time.Millisecond; seen.Sub(began) > limit || gone.Sub(began) < 500*time.Millisecond {
+		t.Errorf("there after %v, gone after %v, want between 0.5 s and %v", seen.Sub(began), gone.Sub(began), limit)
 	}
 	s.must(m.Close())
 }
@@ -116,9 +115,8 @@ func TestSoleLifetimeEndsBeforeTheLease(t *testing.T) {
 	began := time.Now()
 	s.must(m.Open("web", in(2500*time.Millisecond)))
 	s.wantList("after Open", with("10.9.0.50/32", "fd09::50/128"))
-	s.eventually("addresses gone", func() bool { return cmp.Equal(own, s.list()) })
-	if took := time.Since(began); took > 2500*time.Millisecond {
-		t.Errorf("gone after %v, want before the deadline of 2.5 s", took)
+	if seen, _ := lastSeen(t, "addresses", func() bool { return !cmp.Equal(own, s.list()) }); seen.Sub(began) > 2500*time.Millisecond {
+		t.Errorf("still there after %v, want them gone before the deadline of 2.5 s", seen.Sub(began))
 	}
 	s.must(m.Close())
 }
@@ -165,17 +163,23 @@ func TestLostAddressIsPutBack(t *testing.T) {
 	m := s.run(Options{Groups: []Group{s.web()}})
 	s.must(m.Open("web", in(time.Minute)))
 	for _, a := range []string{"10.9.0.50/32", "fd09::50/128"} {
-		began := time.Now()
-		s.change(netlink.AddrDel, a)
-		lost := m.await(t, AddressLost)
-		back := m.await(t, AddressRestored)
-		if took := time.Since(began); took > 100*time.Millisecond {
-			t.Errorf("%s put back after %v, want 100 ms at most", a, took)
+		// The fastest of some: a busy machine makes it slower. Each loss follows at once upon the return before it, so
+		// that one who looks now and then would be as slow each time.
+		fastest := patience
+		for range 5 {
+			began := time.Now()
+			s.change(netlink.AddrDel, a)
+			lost := m.await(t, AddressLost)
+			back := m.await(t, AddressRestored)
+			fastest = min(fastest, time.Since(began))
+			if host(lost.Addr).String() != a || back.Addr != lost.Addr || lost.Group != "web" || lost.Interface != s.near {
+				t.Errorf("events %+v and %+v for %s", lost, back, a)
+			}
+			s.wantList("after the loss of "+a, with("10.9.0.50/32", "fd09::50/128"))
 		}
-		if host(lost.Addr).String() != a || back.Addr != lost.Addr || lost.Group != "web" || lost.Interface != s.near {
-			t.Errorf("events %+v and %+v for %s", lost, back, a)
+		if fastest > 100*time.Millisecond {
+			t.Errorf("%s put back after %v, want 100 ms at most", a, fastest)
 		}
-		s.wantList("after the loss of "+a, with("10.9.0.50/32", "fd09::50/128"))
 	}
 	s.must(m.Shut("web", "test"))
 	s.wantList("after Shut", own)

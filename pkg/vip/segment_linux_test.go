@@ -23,7 +23,7 @@ import (
 )
 
 // patience is how long a test waits for something that should take milliseconds.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // segment is a veth pair: our end in the namespace of the test process, the other machine's in another.
 type segment struct {
