@@ -156,7 +156,11 @@ func (l *loop) peerState(s cluster.NodeState) {
 
 func (l *loop) peerAlive(node string, alive bool, reason string) {
 	p := l.peers[node]
-	if p == nil || p.alive == alive {
+	if p == nil {
+		return
+	}
+	if p.alive == alive { // what memberlist took for a death was a goodbye
+		p.reason = reason
 		return
 	}
 	p.alive, p.since, p.reason = alive, time.Now(), reason

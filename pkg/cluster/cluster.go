@@ -203,9 +203,9 @@ func (c *Cluster) deliverNews(ctx context.Context) {
 		}
 		for _, p := range c.order {
 			c.mu.Lock()
-			alive, reason, aliveNew := p.alive, p.reason, p.alive != p.toldAlive
+			alive, reason, aliveNew := p.alive, p.reason, p.alive != p.toldAlive || !p.alive && p.reason != p.toldReason
 			state, stateNew := p.known.state, p.known.version().newerThan(p.toldState)
-			p.toldAlive, p.toldState = alive, state.version()
+			p.toldAlive, p.toldReason, p.toldState = alive, reason, state.version()
 			c.mu.Unlock()
 			if aliveNew {
 				c.opts.Handler.PeerAlive(p.name, alive, reason)

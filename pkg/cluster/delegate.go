@@ -183,6 +183,13 @@ func (c *Cluster) memberLeft(m leaveMessage) error {
 		return fmt.Errorf("goodbye of instance %d, running is %d", m.Instance, p.instance)
 	}
 	p.instance, p.leftInstance = m.Instance, m.Instance
+	if !p.alive && p.reason == ReasonFailed {
+		// memberlist's goodbye, which does not say that it is one, was here first.
+		p.reason = ReasonLeft
+		p.wantJoin.Store(false)
+		c.wakeNews()
+		return nil
+	}
 	c.setAliveLocked(p, false, ReasonLeft)
 	return nil
 }

@@ -67,7 +67,7 @@ type Handler interface {
 	// given for it. If several came in between, only the newest is given.
 	// Slices in it are shared and must not be changed.
 	PeerState(s NodeState)
-	// PeerAlive tells that a peer's liveness changed. All begin as not alive. The
+	// PeerAlive tells that a peer's liveness changed, or why it is not alive. All begin as not alive. The
 	// reason is one of the Reason constants. Changes faster than the handler
 	// takes them are folded into the last.
 	PeerAlive(node string, alive bool, reason string)

@@ -58,6 +58,7 @@ type peer struct {
 	replay       replayWindow
 	known        known
 	toldAlive    bool    // what the handler was told last
+	toldReason   string  //
 	toldState    version //
 }
 
