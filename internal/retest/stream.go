@@ -112,7 +112,7 @@ func (s *stream) addPackage(e event) {
 		fmt.Fprint(s.out, f.text())
 		s.forget(e.Package)
 	case "fail":
-		failed, unsafe := false, f.unsafe
+		failed := false
 		for name, t := range s.tests[e.Package] {
 			if !t.ended { // it is in a package that crashed, or ran out of time: these are its last words
 				fmt.Fprint(s.out, t.text())
@@ -124,8 +124,8 @@ func (s *stream) addPackage(e event) {
 		}
 		fmt.Fprint(s.out, f.text())
 		switch {
-		case unsafe != "":
-			s.broken = append(s.broken, fmt.Sprintf("%s: no second chance: it said: %s", strings.TrimPrefix(e.Package, module), unsafe))
+		case f.unsafe != "":
+			s.broken = append(s.broken, fmt.Sprintf("%s: no second chance: it said: %s", strings.TrimPrefix(e.Package, module), f.unsafe))
 		case !failed:
 			s.broken = append(s.broken, strings.TrimPrefix(e.Package, module)+" failed, and none of its tests")
 		}
@@ -139,7 +139,7 @@ func (f *function) say(line string) {
 	if strings.HasPrefix(line, "=== ") {
 		return
 	}
-	if f.unsafe == "" && unsafe.MatchString(line) {
+	if f.unsafe == "" && neverNoise.MatchString(line) {
 		f.unsafe = strings.TrimSpace(line)
 	}
 	if f.output.Len()+len(line) > outputMax {

@@ -28,9 +28,9 @@ var noisy = []string{
 var watching = regexp.MustCompile(`^Test(Gate|Lapse|Lifetime|SoleLifetime|NothingComesBack|HoldSend|Stall|Conflict|OpenAndShutAreExact|` +
 	`AddressesVanish|MissingNeighbour|Overheard|DefendOnly|Cleanup|Close|EndDrainKeeps|FlushWhileDraining)`)
 
-// unsafe is what a test says, or an agent in what a failed test shows of it, when something was seen that must never
+// neverNoise is what a test says, or an agent in what a failed test shows of it, when something was seen that must never
 // happen on a busy machine either: two owners, two writers, a lost commit, a race, a crash.
-var unsafe = regexp.MustCompile(`DATA RACE|race detected|panic: |fatal error: |invariant|does not come to rest|` +
+var neverNoise = regexp.MustCompile(`DATA RACE|race detected|panic: |fatal error: |invariant|does not come to rest|` +
 	`at once, from|two owners|two machines answered|two servers were|answered by \[\S+ [^\]]+\]|claims this address|` +
 	`acknowledged|writable|speaks for|solicits from|sent on what it overheard`)
 
