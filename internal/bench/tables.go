@@ -16,7 +16,7 @@ var paceTitles = map[string]string{
 var paceTold = map[string]string{
 	Equal:   "The owner is heard as often with every tool.",
 	Default: "What a tool does when its config says nothing about time.",
-	Fastest: "The fastest setting of each that is meant for use.",
+	Fastest: "The setting with the shortest heartbeat that moved nothing while nothing was asked for, at rest and busy; of a tool that was not watched at several, the one that its manual has as the fastest.",
 }
 
 // scenarioTold says what happens in a scenario.
