@@ -31,6 +31,7 @@ type Cluster struct {
 	keyring *memberlist.Keyring // nil: no encryption
 
 	seal    atomic.Pointer[sealer] // of probes; replaced with the keys
+	leases  atomic.Pointer[leaseWire]
 	probing *probing
 	backs   singleflight.Group // streams that peers have asked for
 
@@ -110,6 +111,11 @@ func newCluster(o Options) (*Cluster, error) {
 		return nil, err
 	}
 	c.seal.Store(seal)
+	leases, err := newLeaseWire(o.Cluster, o.Keys)
+	if err != nil {
+		return nil, err
+	}
+	c.leases.Store(leases)
 	if c.net, err = newTransport(c.addresses[o.Node], byAddr, o.Logger); err != nil {
 		return nil, err
 	}
@@ -124,6 +130,7 @@ func newCluster(o Options) (*Cluster, error) {
 	c.net.probe, c.net.probeStream = c.takeProbe, c.serveProbe
 	c.net.heard = heard
 	c.net.sniff = c.sniff
+	c.net.lease = c.takeLease
 	c.net.stranger = c.reportStranger
 	c.net.overload = c.reportOverload
 
@@ -230,7 +237,7 @@ func (c *Cluster) SendLease(node string, payload []byte) error {
 	if len(payload) > maxLease {
 		return fmt.Errorf("cluster: send lease to %s: %d bytes, at most %d: %w", node, len(payload), maxLease, errTooLarge)
 	}
-	if err := c.ml.SendToAddress(p.dest, encodeLease(payload)); err != nil {
+	if err := c.sendLease(p, payload); err != nil {
 		return fmt.Errorf("cluster: send lease to %s: %w", node, err)
 	}
 	c.stats.leasesOut.Add(1)

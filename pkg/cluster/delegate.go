@@ -45,7 +45,7 @@ func (d delegate) NodeMeta(limit int) []byte {
 // NotifyMsg takes each of our messages, from the packet goroutine (datagrams) or
 // a stream's own. The buffer is memberlist's.
 func (d delegate) NotifyMsg(b []byte) {
-	if len(b) > 0 && kind(b[0]) == kindLease && len(b) <= 1+maxLease { // the common and urgent case
+	if len(b) > 0 && kind(b[0]) == kindLease && len(b) <= 1+maxLease { // in another form than leaseWire's; none sends that
 		d.c.stats.leasesIn.Add(1)
 		d.c.opts.Handler.LeaseMessage(bytes.Clone(b[1:]))
 		return

@@ -28,12 +28,13 @@
 //
 // An unknown kind is dropped and noted at debug level, and unknown JSON fields
 // are ignored (and relayed), so that versions can mix. memberlist hands packets
-// over last in, first out: two datagrams may change places, and whoever reads
-// lease payloads must order them by their own sequence numbers.
+// over last in, first out, and a network does what it likes: two datagrams may change
+// places, and whoever reads lease payloads must order them by their own sequence numbers.
 //
 // The lease path does not depend on membership. [Cluster.SendLease] encrypts and
 // writes the datagram in the caller's goroutine; on the other side the payload
-// goes from memberlist's packet goroutine straight into [Handler].LeaseMessage.
+// goes from the read loop straight into [Handler].LeaseMessage. Both keep memberlist's
+// form without going through it (leasewire.go): what passes five times a second must be cheap.
 //
 // # Node states
 //

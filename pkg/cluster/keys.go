@@ -54,9 +54,14 @@ func (c *Cluster) UpdateKeys(keys [][]byte) error {
 	if err != nil {
 		return fmt.Errorf("cluster: update keys: %w", err)
 	}
+	leases, err := newLeaseWire(c.opts.Cluster, keys)
+	if err != nil {
+		return fmt.Errorf("cluster: update keys: %w", err)
+	}
 	c.keyMu.Lock()
 	defer c.keyMu.Unlock()
 	c.seal.Store(seal)
+	c.leases.Store(leases)
 
 	first := bytes.Clone(keys[0])
 	if err := c.keyring.AddKey(first); err != nil {

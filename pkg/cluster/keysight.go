@@ -15,6 +15,7 @@ import (
 const (
 	sealVersion = 1  // the one byte in front; version 0 is older than what peers may speak
 	sealNonce   = 12 // behind it, then the ciphertext
+	aesGCMTag   = 16 // at the end of that
 )
 
 // sniffEvery is how often a packet of each peer is looked at. Chosen by us: a key is tried in a microsecond or two, and whoever

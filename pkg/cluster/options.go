@@ -57,7 +57,7 @@ type Options struct {
 // lock held, may call back into the Cluster (except Close), and must not block.
 //
 // PeerState, PeerAlive and Problem are called from Run, one at a time.
-// LeaseMessage is called from memberlist's packet goroutine, and Call from a
+// LeaseMessage is called from the read loop, and Call from a
 // goroutine of its own. A call under way may end after Close has returned.
 type Handler interface {
 	// LeaseMessage takes a lease payload. The slice belongs to the callee. The

@@ -46,6 +46,7 @@ type transport struct {
 	// Called from the read loops; must not block.
 	heard    func(*peer)                                // a packet or stream of a peer came, not yet decrypted
 	sniff    func(p *peer, packet []byte, at time.Time) // a packet of a peer, before anybody else has it
+	lease    func(packet []byte) bool                   // takes a packet that is a lease; false: it is not
 	stranger func(from netip.AddrPort, cluster string)  // one of an unknown address was dropped
 	overload func(from netip.AddrPort, limit int)       // a stream was refused
 	probe    func(p *peer, from netip.AddrPort, b []byte, at time.Time)
@@ -225,6 +226,9 @@ func (t *transport) readPackets() {
 		}
 		t.heard(p)
 		t.sniff(p, buf[:n], at)
+		if t.lease(buf[:n]) {
+			continue
+		}
 		// memberlist keeps the slice, and parts of it, for as long as it likes.
 		packet := &memberlist.Packet{Buf: append([]byte(nil), buf[:n]...), From: net.UDPAddrFromAddrPort(from), Timestamp: at}
 		select {

@@ -82,8 +82,8 @@ func memberlistConfig(o Options, c *Cluster, t *transport, logger *log.Logger) *
 
 		// Membership changes are gossiped every GossipInterval to GossipNodes, each
 		// one RetransmitMult * ceil(log10(nodes+1)) times. Nothing to tell, nothing
-		// sent. Shorter spreads sooner at more wakeups (2 per second here).
-		GossipInterval: 500 * time.Millisecond,
+		// sent. Shorter spreads sooner at more wakeups.
+		GossipInterval: 1 * time.Second,
 		GossipNodes:    3,
 		RetransmitMult: 3,
 		// How long a dead node is still told of its death so that it can refute, and
