@@ -22,8 +22,9 @@ const (
 	conflictEvery = time.Second
 	// listenRetry is the pause before a listener whose interface is away, down or changed tries again.
 	listenRetry = 250 * time.Millisecond
-	// listenLook is how often a listener that hears nothing looks whether its interface is still the same.
-	listenLook = 2 * time.Second
+	// listenLook is how often a listener that hears nothing looks whether its interface is still the same. An interface that goes
+	// ends the listener by itself (ENETDOWN), so that this finds nothing that is known.
+	listenLook = 15 * time.Second
 )
 
 // errHearing: an open listener broke, which happens when its interface is set down (ENETDOWN) or deleted.

@@ -44,6 +44,12 @@ type Verifier interface {
 	Restore() error
 }
 
+// owned is implemented by a gate that the kernel may keep others from changing.
+type owned interface {
+	// Owned tells that it does. What goes with an interface goes all the same.
+	Owned() bool
+}
+
 // carrier is implemented by a gate that may have taken over groups from a predecessor, live without a hold here.
 type carrier interface {
 	// Carries tells whether something of the group passes the gate at this moment.

@@ -18,8 +18,10 @@ const (
 	// resubscribeAfter is the pause before a broken change feed is opened again, lest a storm of changes
 	// that breaks it each time takes the whole processor.
 	resubscribeAfter = 100 * time.Millisecond
-	// verifyEvery is how often the gate is looked at when nobody has reported anything.
+	// verifyEvery is how often the gate is looked at when nobody has reported anything; verifyOwned, where the kernel lets nobody
+	// else change it. A look lists every table and chain.
 	verifyEvery = time.Second
+	verifyOwned = 10 * time.Second
 )
 
 // keeper is the task that holds the kernel to what was agreed: it puts back what others take away, refreshes
@@ -152,7 +154,7 @@ func (k *keeper) step() {
 	k.mu.Unlock()
 
 	if now := k.m.now(); verify || compare || now >= k.verifyAt {
-		k.verifyAt = now + verifyEvery
+		k.verifyAt = now + k.m.verifyPause()
 		if err := k.m.mend(); err != nil {
 			k.trouble("", "", netip.Addr{}, err)
 		}

@@ -14,6 +14,14 @@ func (m *Manager) verifier() Verifier {
 	return v
 }
 
+// verifyPause is the time between two looks at the gate.
+func (m *Manager) verifyPause() time.Duration {
+	if o, ok := m.gate.(owned); ok && o.Owned() {
+		return verifyOwned
+	}
+	return verifyEvery
+}
+
 // followGate has the gate looked at whenever it may have been touched by somebody else.
 func (m *Manager) followGate(ctx context.Context) {
 	v := m.verifier()

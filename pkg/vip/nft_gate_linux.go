@@ -114,6 +114,14 @@ func (g *NFTGate) String() string {
 	return s
 }
 
+// Owned tells whether the tables have an owner, this process: the kernel refuses others (EPERM), and spares them when a whole
+// ruleset is flushed.
+func (g *NFTGate) Owned() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.layout.owner
+}
+
 // Open lets the group through until deadline, with a token (see guarded).
 func (g *NFTGate) Open(group string, deadline time.Duration) error {
 	g.mu.Lock()

@@ -26,6 +26,9 @@ func (g *NFTGate) Watch(ctx context.Context, changed func()) error {
 	g.mu.Lock()
 	own := g.socket.port
 	g.mu.Unlock()
+	if err := dropOwn(s, own); err != nil {
+		return fmt.Errorf("nf_tables subscription: %w", err)
+	}
 	changed() // whatever happened while nobody listened
 	for {
 		msgs, from, err := s.Receive()

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Chosen by us: room for some 2,000 changes, so that our own refresh of maxAddresses (each of them is
-// reported to us as well) hardly ever overruns the feed. The kernel caps it at net.core.rmem_max.
+// Chosen by us: room for some 2,000 changes. Our own refreshes are none of them: see dropType. The kernel caps it at
+// net.core.rmem_max.
 const feedBuffer = 1 << 20
 
 // feed is one rtnetlink socket for links and addresses of both families, so that their order is kept.
@@ -22,6 +22,10 @@ func (k *linux) Subscribe() (subscription, error) {
 		return nil, fmt.Errorf("netlink subscription: %w", err)
 	}
 	if err := s.SetReceiveBufferSize(feedBuffer, false); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("netlink subscription: %w", err)
+	}
+	if err := dropType(s, unix.RTM_NEWADDR); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("netlink subscription: %w", err)
 	}
@@ -53,7 +57,7 @@ func (f feed) Next() ([]change, error) {
 }
 
 // changeOf reads the two kinds of message that matter. RTM_NEWADDR does not: our own refreshes make
-// hundreds of them a second.
+// hundreds of them a second, which the socket's filter keeps away.
 func changeOf(m syscall.NetlinkMessage) (change, bool) {
 	switch m.Header.Type {
 	case unix.RTM_DELADDR:
