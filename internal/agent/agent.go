@@ -49,6 +49,7 @@ type Options struct {
 // restart under any other supervisor. SIGHUP reads the config file again.
 func Run(ctx context.Context, o Options) error {
 	goRealtime(o.Logger)
+	economise()
 	a, err := start(o)
 	if err != nil {
 		return err
@@ -255,6 +256,7 @@ func (a *agent) run(ctx context.Context) error {
 	g.Go(func() error { return a.forwardEvents(tasks) })
 	g.Go(func() error { return a.awaitVoters(tasks) })
 	g.Go(func() error { return a.peers.api.watchKeys(tasks) })
+	g.Go(func() error { return afterStart(tasks, a.log) })
 
 	tell(daemon.SdNotifyReady + "\nSTATUS=running")
 	keep := a.serveSignals(ctx, tasks, signals)

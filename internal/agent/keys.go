@@ -44,7 +44,8 @@ type keys struct {
 	// readFile reads the key file as it is now; set before anybody asks.
 	readFile func() ([][]byte, error)
 
-	view atomic.Pointer[keyView]
+	view   atomic.Pointer[keyView]
+	turned chan struct{} // one slot: the view was replaced
 
 	mu     sync.Mutex
 	file   [][]byte // of the key file
@@ -62,7 +63,7 @@ type keyView struct {
 // openKeys makes the ring of the key file's keys and of what was learnt since. A saved ring that cannot be read is said, and
 // then the key file counts: a node that has nothing else can only be put right by a person.
 func openKeys(path string, file [][]byte, h *history, log *slog.Logger) *keys {
-	k := &keys{log: log, history: h, path: path, changed: func() {}}
+	k := &keys{log: log, history: h, path: path, changed: func() {}, turned: make(chan struct{}, 1)}
 	k.load(file)
 	return k
 }
@@ -86,11 +87,20 @@ func (k *keys) load(file [][]byte) {
 			k.history.add(control.Event{Kind: kindKey, Reason: text})
 		}
 	}
-	k.view.Store(&v)
+	k.show(&v)
 	if saved != nil && !v.saved {
 		if err := os.Remove(k.path); err != nil {
 			k.log.Warn("gossip key: cannot remove what is no longer needed", "error", err)
 		}
+	}
+}
+
+// show replaces the view, and wakes watchKeys.
+func (k *keys) show(v *keyView) {
+	k.view.Store(v)
+	select {
+	case k.turned <- struct{}{}:
+	default:
 	}
 }
 
@@ -178,7 +188,7 @@ func (k *keys) change(step func(keyring) (keyring, error), why string) error {
 		_, back := k.save(was.ring)
 		return errors.Join(err, back)
 	}
-	k.view.Store(&keyView{ring: next, saved: saved})
+	k.show(&keyView{ring: next, saved: saved})
 	k.tell(next, why)
 	return nil
 }

@@ -22,15 +22,18 @@ func (a *api) watchKeys(ctx context.Context) error {
 	tick := time.NewTicker(keyWatch)
 	defer tick.Stop()
 	for {
+		next := tick.C
+		if a.loop.keys.now().ring.fresh == "" {
+			next = nil // no rotation is under way: there is nothing to finish
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-a.loop.keys.turned:
+			continue
+		case <-next:
 		}
 		r := a.loop.keys.now().ring
-		if r.fresh == "" {
-			continue
-		}
 		states := make(map[string]*cluster.KeyState)
 		if a.loop.do(ctx, func() { states = a.loop.peerKeys() }) != nil {
 			return nil

@@ -108,6 +108,9 @@ type loop struct {
 	leaseIn chan []byte
 	work    chan func()
 	ended   chan struct{}
+	// suspicion wakes the prober; one slot. probing: it looks at something, every ttl/4, and needs no waking.
+	suspicion chan struct{}
+	probing   bool
 
 	groups   map[string]*groupRun
 	order    []string // of groups, as configured
@@ -145,7 +148,7 @@ func newLoop(log *slog.Logger, cfg *config.Config, node string) *loop {
 		leaseIn: make(chan []byte, leaseQueue), work: make(chan func(), workQueue), ended: make(chan struct{}),
 		groups: make(map[string]*groupRun), checks: make(map[string]checks.State),
 		roles: make(map[string]Role), peers: make(map[string]*peerRun), linkDown: make(map[string]bool), dirty: true,
-		voters: listOf(cfg), caughtUp: make(chan struct{}, 1),
+		voters: listOf(cfg), caughtUp: make(chan struct{}, 1), suspicion: make(chan struct{}, 1),
 	}
 	for _, n := range cfg.Nodes {
 		if n.Name != node {
@@ -304,6 +307,9 @@ func (l *loop) settle() {
 // while, and is no pause.
 func (l *loop) arm(timer *time.Timer) {
 	next, ok := l.machine.NextDeadline()
+	if at, soon := l.suspect(l.now().Boot); soon && (!ok || at < next) {
+		next, ok = at, true
+	}
 	for _, g := range l.groups {
 		if g.pending != nil && !g.pending.takingOver {
 			if at := lease.Instant(g.pending.openAt); !ok || at < next {

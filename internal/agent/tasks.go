@@ -87,7 +87,8 @@ type prober struct {
 	host  func(ctx context.Context, iface string) (time.Duration, error) // nil: no witness
 }
 
-// Run looks every ttl/4 until ctx ends.
+// Run looks every ttl/4 while there is something to look at, until ctx ends. With a witness there always is. Otherwise the
+// loop says when: at rest nothing wakes this goroutine.
 func (p *prober) Run(ctx context.Context) error {
 	tick := time.NewTicker(p.every)
 	defer tick.Stop()
@@ -98,10 +99,15 @@ func (p *prober) Run(ctx context.Context) error {
 			return nil // the loop has ended
 		}
 		p.look(ctx, groups, iface)
+		next := tick.C
+		if p.host == nil && len(groups) == 0 {
+			next = nil // a ticker that nobody waits for wakes nobody
+		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-next:
+		case <-p.loop.suspicion:
 		}
 	}
 }
@@ -159,14 +165,50 @@ func (l *loop) wantsProbes() (groups []string, iface string) {
 		if !g.fitness.Eligible || g.open {
 			continue
 		}
-		v, _ := l.machine.Group(now, name)
-		// A node without a vote has no promise to look at, only what peers tell.
-		suspect := g.owner == "" || v.HolderLeft != 0 && v.HolderLeft < l.ttl/suspectDivisor
-		if g.pending != nil || suspect || l.machine.WantsAddressProbe(now, name) {
+		at, suspect := l.suspectAt(now, name, g)
+		if suspect && at <= now || l.machine.WantsAddressProbe(now, name) {
 			groups = append(groups, name)
 		}
 	}
+	l.probing = len(groups) > 0
 	return groups, iface
+}
+
+// suspectAt returns when the owner of a group that this node might take is suspected, if nothing is heard until then; false:
+// not by the passing of time.
+func (l *loop) suspectAt(now lease.Instant, name string, g *groupRun) (lease.Instant, bool) {
+	if g.pending != nil || g.owner == "" {
+		return now, true
+	}
+	// A node without a vote has no promise to look at, only what peers tell.
+	v, _ := l.machine.Group(now, name)
+	return now.Add(v.HolderLeft - l.ttl/suspectDivisor + 1), v.HolderLeft != 0
+}
+
+// suspect wakes the prober when there is something for it to look at, and returns when there will be, if nothing is heard
+// until then.
+func (l *loop) suspect(now lease.Instant) (next lease.Instant, ok bool) {
+	if l.probing {
+		return 0, false // it looks again by itself
+	}
+	for _, name := range l.order {
+		g := l.groups[name]
+		if g.iface == "" || g.open || !g.fitness.Eligible {
+			continue
+		}
+		at, suspect := l.suspectAt(now, name, g)
+		switch {
+		case suspect && at <= now:
+			select {
+			case l.suspicion <- struct{}{}:
+			default: // it is awake already
+			}
+			return 0, false
+		case suspect && (!ok || at < next):
+			next, ok = at, true
+		}
+	}
+	return next, ok
 }
 
 // onNetwork reports whether an address is on the network of one of these: the

@@ -23,7 +23,8 @@ type probeConn struct {
 
 // dial connects within ctx. The connection is closed when ctx ends.
 func dial(ctx context.Context, network, address string, maxRead int) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, network, address)
+	d := net.Dialer{KeepAlive: -1} // it lives for one probe
+	conn, err := d.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,98 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Chosen by us.
+const (
+	// maxProcs is how many processors Go's scheduler uses. Two let the loop run while something long (a page, a key
+	// derivation, a garbage collection) runs beside it. Each further one is another thread that is woken in vain to look for work,
+	// and more memory in per-processor caches. Set by hand it also keeps the runtime from reading the limits of the control group once a
+	// second, which is a wake-up of its own.
+	maxProcs = 2
+	// gcPercent halves the heap at which a collection begins, which is 4 MB by default, for a heap of which 1 MB lives. At rest there is
+	// a collection in some 20 s, of some milliseconds.
+	gcPercent = 50
+	// startIsOver is when what only the start needed is given back. The agent has joined its peers by then, and has
+	// announced what it took over.
+	startIsOver = 6 * time.Second
+)
+
+// economise sets what Go's runtime may use. An environment that says otherwise (GOGC) is obeyed.
+func economise() {
+	runtime.GOMAXPROCS(min(maxProcs, runtime.GOMAXPROCS(0)))
+	runtime.MemProfileRate = 0 // nobody reads it
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+}
+
+// afterStart gives back, once, the memory that only the start needed: the heap of reading the config, and the pages of
+// the program itself. The kernel maps 64 kB around every page that is touched, and the start touches a little of
+// everything, so that nearly the whole program is resident afterwards, most of it for nothing. What is needed is
+// mapped again from the page cache at its next use, in a microsecond.
+func afterStart(ctx context.Context, log *slog.Logger) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(startIsOver):
+	}
+	debug.FreeOSMemory()
+	if err := unmapProgram(); err != nil {
+		log.Debug("the program's pages stay resident", "error", err)
+	}
+	return nil
+}
+
+// unmapProgram takes the pages of this program's code and constants out of its page table (madvise(2), MADV_DONTNEED).
+// They are not written to, so nothing is lost.
+func unmapProgram() error {
+	exe, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	f, err := os.Open("/proc/self/maps")
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	for _, r := range constantMappings(f, exe) {
+		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, r.start, r.end-r.start, unix.MADV_DONTNEED); errno != 0 {
+			return os.NewSyscallError("madvise", errno)
+		}
+	}
+	return nil
+}
+
+// mapping is a range of addresses.
+type mapping struct{ start, end uintptr }
+
+// constantMappings returns what of a file is mapped without being writable, from the form of proc_pid_maps(5):
+// "start-end perms offset device inode  path".
+func constantMappings(maps io.Reader, file string) (out []mapping) {
+	for lines := bufio.NewScanner(maps); lines.Scan(); {
+		f := strings.Fields(lines.Text())
+		if len(f) < 6 || strings.Contains(f[1], "w") || strings.Join(f[5:], " ") != file {
+			continue
+		}
+		from, to, _ := strings.Cut(f[0], "-")
+		start, err1 := strconv.ParseUint(from, 16, 64)
+		end, err2 := strconv.ParseUint(to, 16, 64)
+		if err1 == nil && err2 == nil && start < end {
+			out = append(out, mapping{uintptr(start), uintptr(end)})
+		}
+	}
+	return out
+}
