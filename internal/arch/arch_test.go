@@ -50,7 +50,7 @@ var may = []struct {
 	{"internal/lab", []string{"internal/control", "deploy"}}, // the example that it runs
 	{"deploy", nil},
 	// Helpers for tests, below the package that they help with.
-	{"internal/lab/...", []string{"internal/lab", "internal/bench", "internal/lab/booted", "internal/lab/chaos", "internal/lab/rivals", "internal/control"}},
+	{"internal/lab/...", []string{"internal/lab", "internal/bench", "internal/lab/booted", "internal/lab/chaos", "internal/lab/rivals", "internal/lab/scale", "internal/control"}},
 	{"internal/lab/rivals", []string{"internal/lab", "pkg/lease"}}, // how often a lease is renewed
 	{"internal/template", nil},
 	{"internal/template/...", []string{"internal/template", "pkg/checks"}},

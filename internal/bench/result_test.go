@@ -119,16 +119,19 @@ func TestReadRefuses(t *testing.T) {
 
 func TestScaleFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "scale.json")
-	s := Scale{Format: Format, Began: small().Began, Commit: "abc", Points: []ScalePoint{{Nodes: 3, Groups: 1, Seconds: 10, Status: []float64{5}, Takeover: []float64{900}}}}
+	s := Scale{Format: Format, Began: small().Began, Commit: "abc", Points: []ScalePoint{{
+		Nodes: 3, Voters: 3, Groups: 1, Seconds: 10, Owner: ScaleCost{MemoryMB: 20, CPUPercent: 1}, Voter: &ScaleCost{MemoryMB: 19},
+		Status: 5, Takeovers: []Takeover{{Groups: 1, First: 900, Last: 900}},
+	}}}
 	if err := WriteScale(path, s); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := ReadScale(path); err != nil || !reflect.DeepEqual(got, s) {
 		t.Errorf("read %+v, %v", got, err)
 	}
-	s.Points = append(s.Points, s.Points[0], ScalePoint{Nodes: 0, CPUPercent: -1})
+	s.Points = append(s.Points, s.Points[0], ScalePoint{Nodes: 0, Owner: ScaleCost{CPUPercent: -1}})
 	err := WriteScale(path, s)
-	for _, want := range []string{"3 nodes, 1 groups (): is there twice", "at least one node", "cpu_percent: is -1", "nothing was measured"} {
+	for _, want := range []string{"3 nodes, 3 voters, 1 groups: is there twice", "is no cluster", "cpu_percent: is -1", "something was not measured"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// A Scale is what a run of the scale test found: the same cluster with more nodes, and with more groups.
+// A Scale is what a run of `make scale` found: the cost of an agent, and what it does, in clusters of several sizes.
 type Scale struct {
 	Format  int          `json:"format"`
 	Began   time.Time    `json:"began"`
@@ -16,19 +16,45 @@ type Scale struct {
 	Points  []ScalePoint `json:"points"`
 }
 
-// A ScalePoint is one size of a cluster.
+// A ScalePoint is one cluster.
 type ScalePoint struct {
-	Nodes      int       `json:"nodes"`
-	Groups     int       `json:"groups"`
-	How        string    `json:"how"`              // where the nodes ran, in a few words: "namespaces", "one process, loopback"
-	TTL        float64   `json:"ttl_ms"`           // of the leases
-	CPUPercent float64   `json:"cpu_percent"`      // of one core, mean of the nodes
-	MemoryMB   float64   `json:"memory_mb"`        // mean of the nodes; 0 where they share a process
-	BytesPerS  float64   `json:"bytes_per_s"`      // in and out, mean of the nodes
-	Seconds    float64   `json:"seconds"`          // that were watched at rest
-	Status     []float64 `json:"status_ms"`        // one for each question for the status
-	Takeover   []float64 `json:"takeover_ms"`      // from the owner's end until the last of its groups has another owner
-	Failed     string    `json:"failed,omitempty"` // what of this is missing, and why
+	Nodes      int     `json:"nodes"`
+	Voters     int     `json:"voters"`
+	Groups     int     `json:"groups"`     // of one address each
+	Candidates int     `json:"candidates"` // nodes that may own a group
+	TTL        float64 `json:"ttl_ms"`
+	Transport  string  `json:"transport"` // what the nodes are: "namespaces" are real agents with a real kernel side
+
+	Ready   float64 `json:"ready_s"` // from the start of the first agent until all knew of all, and every group had its owner
+	Seconds float64 `json:"seconds"` // of rest that were watched for the costs
+
+	Owned int        `json:"owned"` // groups of the node that Owner is about: the one with most
+	Owner ScaleCost  `json:"owner"`
+	Voter *ScaleCost `json:"voter,omitempty"` // median of the other voters
+	Other *ScaleCost `json:"other,omitempty"` // median of the nodes without a vote
+
+	Status   float64 `json:"status_ms"` // median of `hbagent status --json`, the start of the process included
+	StatusKB float64 `json:"status_kb"` // of what it prints
+
+	// Takeovers are the power cuts of the node with most groups.
+	Takeovers []Takeover `json:"takeovers"`
+	Failed    string     `json:"failed,omitempty"` // why something is missing
+}
+
+// A ScaleCost is what one agent takes at rest.
+type ScaleCost struct {
+	MemoryMB    float64 `json:"memory_mb"`     // resident
+	CPUPercent  float64 `json:"cpu_percent"`   // of one core
+	PacketsPerS float64 `json:"packets_per_s"` // in and out
+	BytesPerS   float64 `json:"bytes_per_s"`   // in and out
+}
+
+// A Takeover is one power cut. Times count from it, in milliseconds.
+type Takeover struct {
+	Groups int     `json:"groups"`   // that the node owned
+	First  float64 `json:"first_ms"` // until the first of their addresses was announced by another node
+	Last   float64 `json:"last_ms"`  // until the last was
+	Two    int     `json:"two"`      // addresses that two other nodes announced
 }
 
 // ReadScale reads and checks the file of a scale test. An error names the file, and what is wrong in it.
@@ -51,21 +77,34 @@ func (s Scale) Validate() error {
 	v := newValidator()
 	v.head(s.Format, s.Began, s.Commit, s.Seconds, s.Machine)
 	for _, p := range s.Points {
-		where := fmt.Sprintf("%d nodes, %d groups (%s)", p.Nodes, p.Groups, p.How)
+		where := fmt.Sprintf("%d nodes, %d voters, %d groups", p.Nodes, p.Voters, p.Groups)
 		v.once(where)
-		if p.Nodes < 1 || p.Groups < 0 {
-			v.bad(where, "a cluster has at least one node, and no less than no group")
+		if p.Nodes < 1 || p.Voters < 1 || p.Voters > p.Nodes || p.Groups < 1 {
+			v.bad(where, "is no cluster")
 		}
-		if p.Seconds == 0 && len(p.Status)+len(p.Takeover) == 0 && p.Failed == "" {
-			v.bad(where, "nothing was measured, and it does not say why (failed)")
+		if p.Failed == "" && (p.Seconds <= 0 || p.Owner.MemoryMB <= 0 || p.Status <= 0 || len(p.Takeovers) == 0) {
+			v.bad(where, "something was not measured, and it does not say why (failed)")
 		}
 		v.number(where+": ttl_ms", p.TTL)
-		v.number(where+": cpu_percent", p.CPUPercent)
-		v.number(where+": memory_mb", p.MemoryMB)
-		v.number(where+": bytes_per_s", p.BytesPerS)
+		v.number(where+": ready_s", p.Ready)
 		v.number(where+": seconds", p.Seconds)
-		v.numbers(where+": status_ms", p.Status)
-		v.numbers(where+": takeover_ms", p.Takeover)
+		v.number(where+": status_ms", p.Status)
+		v.number(where+": status_kb", p.StatusKB)
+		for role, c := range map[string]*ScaleCost{"owner": &p.Owner, "voter": p.Voter, "other": p.Other} {
+			if c == nil {
+				continue
+			}
+			v.number(where+": "+role+": memory_mb", c.MemoryMB)
+			v.number(where+": "+role+": cpu_percent", c.CPUPercent)
+			v.number(where+": "+role+": packets_per_s", c.PacketsPerS)
+			v.number(where+": "+role+": bytes_per_s", c.BytesPerS)
+		}
+		for i, t := range p.Takeovers {
+			v.number(where+": first_ms", t.First)
+			if t.Groups < 1 || t.Last < t.First {
+				v.bad(where, "takeover %d is of %d groups, and lasts from %v to %v ms", i, t.Groups, t.First, t.Last)
+			}
+		}
 	}
 	return errors.Join(v.problems...)
 }

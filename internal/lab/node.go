@@ -21,7 +21,7 @@ const nic = "eth0"
 // A Node is one machine of a World: a network namespace, a network card, processes, and directories.
 type Node struct {
 	Name  string
-	Addr4 netip.Prefix     // 10.77.0.N/24
+	Addr4 netip.Prefix     // 10.77.0.N/24; in a wide world 10.77.1.N/16
 	Addr6 netip.Prefix     // fd77::N/64
 	MAC   net.HardwareAddr // survives a power cut, as that of a real card
 
@@ -38,15 +38,8 @@ type Node struct {
 	agent  *Process
 }
 
-func newNode(w *World, name string, host int) *Node {
-	return &Node{
-		Name:  name,
-		Addr4: netip.MustParsePrefix(fmt.Sprintf("10.77.0.%d/24", host)),
-		Addr6: netip.MustParsePrefix(fmt.Sprintf("fd77::%d/64", host)),
-		MAC:   net.HardwareAddr{0x02, 0x77, 0, 0, 0, byte(host)}, // locally administered
-		w:     w,
-		procs: make(map[*Process]struct{}),
-	}
+func newNode(w *World, name string, p place) *Node {
+	return &Node{Name: name, Addr4: p.addr4, Addr6: p.addr6, MAC: p.mac, w: w, procs: make(map[*Process]struct{})}
 }
 
 // ErrPoweredOff is returned by what needs a running machine.
@@ -144,6 +137,9 @@ func (n *Node) wire(ctx context.Context, space *netspace) error {
 		if err := addAddress(space, a); err != nil {
 			return err
 		}
+	}
+	if err := n.knowOthers(space); err != nil {
+		return err
 	}
 	return errors.Join(space.waitCarrier(ctx, nic), n.w.sw.waitCarrier(ctx, n.port()))
 }

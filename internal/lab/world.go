@@ -24,6 +24,7 @@ const (
 	clientHost = 100 // the client
 	askerHost  = 99  // sender of the ARP observer's questions; no machine has it
 	maxNodes   = 39  // 10.77.0.11 to .49: .50 and up are for floating addresses
+	maxWide    = 250 // of Options.Wide: 10.77.1.1 to 10.77.1.250
 
 	switchName = "switch"
 	bridgeName = "br0"
@@ -39,6 +40,7 @@ var (
 // Options describe a World.
 type Options struct {
 	Nodes   []string     // names of the machines; default web1, web2, db1
+	Wide    bool         // the segment is 10.77.0.0/16: room for 250 machines, and for the addresses of Floating
 	Hbagent string       // program for agents and verbs; default this program, started with argv[0] "hbagent"
 	Logger  *slog.Logger // what the lab does to the world; default: nowhere
 }
@@ -50,10 +52,12 @@ type World struct {
 	Dir    string // holds config, key, and a directory for each node
 	IPv6   bool   // false where the kernel has it switched off
 
-	nodes   []*Node
-	sw      *netspace
-	program string
-	log     *slog.Logger
+	wide     bool
+	machines int // without the client
+	nodes    []*Node
+	sw       *netspace
+	program  string
+	log      *slog.Logger
 
 	faultMu sync.Mutex
 	faults  []fault // what the switch does to frames now
@@ -77,12 +81,17 @@ func New(ctx context.Context, o Options) (*World, error) {
 	if len(names) == 0 {
 		names = []string{"web1", "web2", "db1"}
 	}
-	if len(names) > maxNodes {
-		return nil, fmt.Errorf("lab: %d nodes, at most %d fit", len(names), maxNodes)
+	most := maxNodes
+	if o.Wide {
+		most = maxWide
+	}
+	if len(names) > most {
+		return nil, fmt.Errorf("lab: %d nodes, at most %d fit", len(names), most)
 	}
 	_, err := os.Stat("/proc/sys/net/ipv6")
 	w := &World{
 		IPv6:    err == nil,
+		wide:    o.Wide,
 		program: cmp.Or(o.Hbagent, selfExe),
 		log:     cmp.Or(o.Logger, slog.New(slog.NewTextHandler(io.Discard, nil))),
 	}
@@ -93,6 +102,7 @@ func New(ctx context.Context, o Options) (*World, error) {
 }
 
 func (w *World) build(ctx context.Context, names []string) (err error) {
+	w.machines = len(names)
 	if w.Dir, err = os.MkdirTemp(Root, "site-"); err != nil {
 		return err
 	}
@@ -103,14 +113,14 @@ func (w *World) build(ctx context.Context, names []string) (err error) {
 		return err
 	}
 	for i, name := range slices.Concat(names, []string{clientName}) {
-		host := firstHost + i
+		place := w.placeOf(i)
 		if i == len(names) {
-			host = clientHost
+			place = w.placeOfClient()
 		}
 		if !nodeName.MatchString(name) || name == switchName {
 			return fmt.Errorf("lab: node name %q: want up to 13 of a-z, 0-9 and -, and not %q", name, switchName)
 		}
-		n := newNode(w, name, host)
+		n := newNode(w, name, place)
 		if err := os.MkdirAll(n.StateDir(), 0o755); err != nil {
 			return err
 		}
