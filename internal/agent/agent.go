@@ -208,7 +208,7 @@ func (a *agent) connect(cfg *config.Config, record *lease.Record) (err error) {
 		a.log.Error("a template cannot be used; its file stays as it is", "error", err)
 	}
 	a.loop.templates.set(loaded)
-	a.prober = &prober{loop: a.loop, every: cfg.Lease.TTL / probeDivisor, probe: a.vip.Probe}
+	a.prober = &prober{loop: a.loop, every: cfg.Lease.TTL / probeDivisor, probe: a.vip.ProbeAll}
 	if w := cfg.Lease.Witness; w.IsValid() {
 		a.prober.host = func(ctx context.Context, iface string) (time.Duration, error) { return vip.ProbeHost(ctx, iface, w) }
 	}

@@ -15,6 +15,10 @@ import (
 // (chosen by us: long enough for a person to see it, short enough to heal).
 const openRetry = 10 * time.Second
 
+// openDivisor: groups are opened for a twentieth of a ttl, then what else waits has its turn (chosen by us). Adding the addresses
+// of hundreds takes longer than a lease lasts, and those that are open already must be renewed meanwhile.
+const openDivisor = 20
+
 // carryOut does what the lease machine asks for, in its order. Effects of
 // effects are done in the next round.
 func (l *loop) carryOut() {
@@ -113,15 +117,30 @@ func (l *loop) open(e lease.Open) {
 		l.log.Warn("somebody still answers for an address: opening a ttl later", "group", e.Group, "mac", g.squatter)
 		return
 	}
+	if !l.mayOpen() {
+		g.pending = &pendingOpen{effect: e, queued: true}
+		return
+	}
 	l.openWhenReady(g, e)
 }
+
+// mayOpen reports whether there is time left in this turn of the loop to open a group.
+func (l *loop) mayOpen() bool { return l.boot()-l.turn < l.ttl/openDivisor }
 
 // openPending opens what was put off, when its time has come or the other has
 // fallen silent.
 func (l *loop) openPending() {
 	for _, name := range l.order {
 		g := l.groups[name]
-		if g.pending == nil || g.pending.takingOver {
+		switch {
+		case g.pending == nil || g.pending.takingOver:
+			continue
+		case !l.mayOpen():
+			return // the loop comes back at once: see arm
+		case g.pending.queued:
+			e := g.pending.effect
+			g.pending = nil
+			l.openWhenReady(g, e)
 			continue
 		}
 		if g.squatter != "" && l.boot() < g.pending.openAt {

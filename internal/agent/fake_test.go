@@ -197,22 +197,28 @@ func (f *fakeAddresses) Shut(group, reason string) error {
 func (f *fakeAddresses) Reannounce(group string) { f.note("reannounce %s", group) }
 func (f *fakeAddresses) Defend(group string)     { f.note("defend %s", group) }
 
-func (f *fakeAddresses) Probe(ctx context.Context, group string) ([]vip.Claim, error) {
+func (f *fakeAddresses) ProbeAll(ctx context.Context, groups []string, claimed func(string, vip.Claim)) (silent []string) {
 	f.mu.Lock()
 	mac := f.squatter
 	f.mu.Unlock()
 	if mac == nil {
 		<-ctx.Done() // silence is known when the time is over
-		return nil, nil
+		return groups
 	}
-	return []vip.Claim{{Addr: netip.MustParseAddr("10.0.0.50"), MAC: mac}}, nil
-}
-
-func (f *fakeAddresses) Holding(group string) []netip.Addr {
-	if slices.Contains(f.n.w.holders(group), f.n.node) {
-		return []netip.Addr{netip.MustParseAddr("10.0.0.50")}
+	for _, g := range groups {
+		claimed(g, vip.Claim{Addr: netip.MustParseAddr("10.0.0.50"), MAC: mac})
 	}
 	return nil
+}
+
+func (f *fakeAddresses) Holding(groups ...string) map[string][]netip.Addr {
+	out := make(map[string][]netip.Addr)
+	for _, g := range groups {
+		if slices.Contains(f.n.w.holders(g), f.n.node) {
+			out[g] = []netip.Addr{netip.MustParseAddr("10.0.0.50")}
+		}
+	}
+	return out
 }
 
 // Reconfigure shuts what is gone, as the real one does.

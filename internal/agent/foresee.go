@@ -69,7 +69,7 @@ func (o *outlook) changed(v groupView, req control.PlanRequest) future {
 		f.s.Peers[n] = p
 	}
 	for _, a := range req.Fail {
-		if c, ok := o.checkNamed(a.Check); ok && a.Node == v.owner && slices.Contains(mustPass(o.cfg, a.Node, v.s.Group), a.Check) {
+		if c, ok := o.checkNamed(a.Check); ok && a.Node == v.owner && slices.Contains(mustPass(o.cfg.ChecksFor(a.Node), v.s.Group), a.Check) {
 			if d := time.Duration(c.Fall) * c.Interval; f.notice == 0 || d < f.notice {
 				f.notice = d
 			}
@@ -85,7 +85,7 @@ func (o *outlook) fitness(v groupView, node string, req control.PlanRequest) (fi
 	c := v.self
 	if node != o.node {
 		c = Condition{Group: v.s.Group, Node: node, Maintenance: o.nodes[node].maintenance, Now: o.now}
-		c.Group.Checks = mustPass(o.cfg, node, v.s.Group)
+		c.Group.Checks = mustPass(o.cfg.ChecksFor(node), v.s.Group)
 	}
 	c.Checks = maps.Clone(o.nodes[node].checks)
 	assumed := false

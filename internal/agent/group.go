@@ -52,6 +52,8 @@ type groupRun struct {
 	drain       *drainRun // handed over, and finishing its connections
 	steer       *steerRun // connections of the old owner are sent there
 
+	mustPass []string // see mustPass
+
 	role *roleRun  // nil: it has none, or this node may not own it
 	last role.Last // the newest that is known of an owner's service; a group with a role only
 
@@ -78,6 +80,7 @@ type groupRun struct {
 type pendingOpen struct {
 	effect     lease.Open
 	openAt     time.Duration // while another machine answers for an address
+	queued     bool          // many were won at once: it has its turn
 	takingOver bool          // the role is at work, and tells when it is done
 }
 
@@ -103,6 +106,7 @@ func (g *groupRun) recentMoves(now time.Time) int {
 // setGroups takes the groups of a config over; what a group is doing stays.
 func (l *loop) setGroups(cfg *config.Config) {
 	groups := make(map[string]*groupRun, len(cfg.Groups))
+	here := cfg.ChecksFor(l.node)
 	l.order = l.order[:0:0]
 	for _, c := range cfg.Groups {
 		g := l.groups[c.Name]
@@ -110,7 +114,7 @@ func (l *loop) setGroups(cfg *config.Config) {
 			g = &groupRun{state: control.StateStandby, since: time.Now(), ownerSince: time.Now(), health: newHealthRing(l.ttl)}
 			g.told = g.state
 		}
-		g.cfg = c
+		g.cfg, g.mustPass = c, mustPass(here, c)
 		g.iface = ""
 		if slices.Contains(c.Nodes, l.node) {
 			g.iface = c.InterfaceOn(l.node)
@@ -150,7 +154,7 @@ func (l *loop) judge() {
 // condition is what Judge looks at for a group on this node.
 func (l *loop) condition(g *groupRun, now time.Time) Condition {
 	group := g.cfg
-	group.Checks = mustPass(l.cfg, l.node, g.cfg)
+	group.Checks = g.mustPass
 	c := Condition{
 		Group: group, Node: l.node, Checks: l.checks, OpenErr: g.openErr, Stopping: l.stopping,
 		FailedAt: g.failedAt, Now: now, Forced: now.Before(g.forcedUntil), Maintenance: l.maintenance, Passes: g.openErrPasses,
@@ -161,12 +165,12 @@ func (l *loop) condition(g *groupRun, now time.Time) Condition {
 	return c
 }
 
-// mustPass returns the checks that a node must pass to own a group. One that
+// mustPass returns which of a node's checks it must pass to own a group. One that
 // is not required is shown and moves nothing, whether it has answered or not;
 // one that does not run there is no affair of that node.
-func mustPass(cfg *config.Config, node string, g config.Group) []string {
+func mustPass(here []config.Check, g config.Group) []string {
 	var names []string
-	for _, c := range cfg.ChecksFor(node) {
+	for _, c := range here {
 		if c.Required && slices.Contains(g.Checks, c.Name) {
 			names = append(names, c.Name)
 		}
@@ -176,23 +180,30 @@ func mustPass(cfg *config.Config, node string, g config.Group) []string {
 
 // decide acts on the policy for every group.
 func (l *loop) decide() {
+	now := l.now().Boot // each reading is a system call
 	for _, name := range l.order {
 		g := l.groups[name]
-		l.observe(name, g)
+		l.observe(now, name, g)
 		d := Decide(l.situation(name, g))
 		g.decision = d
-		l.machine.SetEligible(l.now(), name, d.Stand, d.Rank)
+		if !l.machine.Eligible(name, d.Stand, d.Rank) { // it nearly always is, and then no time need be read
+			l.machine.SetEligible(l.now(), name, d.Stand, d.Rank)
+		}
 		if d.MoveTo != "" && g.open && !g.moving {
 			l.moveAway(name, g, d)
 		}
-		l.setState(name, g)
+		l.setState(now, name, g)
 	}
 }
 
 func (l *loop) situation(name string, g *groupRun) Situation {
-	peers := make(map[string]Peer, len(l.peers))
+	peers := make(map[string]Peer, len(g.cfg.Nodes)) // of hundreds of nodes, few may own it
 	behind := l.lacking(name, g)
-	for n, p := range l.peers {
+	for _, n := range g.cfg.Nodes {
+		p := l.peers[n]
+		if p == nil {
+			continue // this node
+		}
 		peers[n] = Peer{Alive: p.alive && p.known && !(g.open && l.silent(n, p)), Since: p.since, Fitness: p.fit[name], Behind: behind[n]}
 	}
 	holder := g.owner
@@ -268,8 +279,8 @@ func (l *loop) handOver(name, to, note string) bool {
 }
 
 // setState derives what is shown, and tells the hooks.
-func (l *loop) setState(name string, g *groupRun) {
-	v, _ := l.machine.Group(l.now().Boot, name)
+func (l *loop) setState(now lease.Instant, name string, g *groupRun) {
+	v, _ := l.machine.Group(now, name)
 	g.refused = ""
 	if g.owner == "" && v.RefusedBy != "" && v.Refusal.NeedsPerson() {
 		g.refused = "refused by " + v.RefusedBy + ": " + v.Refusal.String()
@@ -310,6 +321,8 @@ func (g *groupRun) reason() string {
 		return g.drain.text()
 	case g.pending != nil && g.pending.takingOver:
 		return "taking the service over"
+	case g.pending != nil && g.pending.queued:
+		return "opening, with others"
 	case g.pending != nil:
 		return "waiting: " + g.squatter + " still answers for an address"
 	case !g.fitness.Eligible:
@@ -368,12 +381,6 @@ func (l *loop) runOf(node string) (lease.RunID, bool) {
 
 // groupState is what a peer has told of a group.
 func (p *peerRun) groupState(name string) (cluster.GroupState, bool) {
-	if !p.known {
-		return cluster.GroupState{}, false
-	}
-	i := slices.IndexFunc(p.state.Groups, func(s cluster.GroupState) bool { return s.Name == name })
-	if i < 0 {
-		return cluster.GroupState{}, false
-	}
-	return p.state.Groups[i], true
+	s, ok := p.groups[name]
+	return s, ok
 }

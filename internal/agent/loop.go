@@ -27,10 +27,13 @@ import (
 // Chosen by us.
 const (
 	leaseQueue = 1024 // datagrams; at 20 a second and peer, a second of a large site
+	leaseBurst = 15   // taken in one turn behind the first: some milliseconds
 	workQueue  = 256
 	// pulse is how often what depends on the time of day is looked at when
 	// nothing happens (hold, max_moves, the watchdog).
 	pulse = 500 * time.Millisecond
+	// judgeDivisor: while messages wait, the policy looks at everything every ttl/20.
+	judgeDivisor = 20
 	// pauseDivisor: a wake-up later than ttl/4 means that the process stood still.
 	pauseDivisor = 4
 )
@@ -43,8 +46,8 @@ type addresses interface {
 	Shut(group, reason string) error
 	Reannounce(group string)
 	Defend(group string)
-	Probe(ctx context.Context, group string) ([]vip.Claim, error)
-	Holding(group string) []netip.Addr
+	ProbeAll(ctx context.Context, groups []string, claimed func(group string, c vip.Claim)) (silent []string)
+	Holding(groups ...string) map[string][]netip.Addr
 	Reconfigure(groups []vip.Group) error
 
 	// A draining handover; see pkg/vip. Connections and the probes may be called from any goroutine.
@@ -121,7 +124,9 @@ type loop struct {
 	stopping bool
 	// maintenance is why this node was told to own nothing, empty if it was not.
 	maintenance string
-	dirty       bool // something changed that the policy or the peers should know
+	dirty       bool          // something changed that the policy or the peers should know
+	turn        time.Duration // CLOCK_BOOTTIME at which this turn of the loop began
+	judged      time.Duration // when the policy last looked
 
 	published cluster.NodeState
 	lastView  template.View // that the templates were shown
@@ -137,7 +142,8 @@ type peerRun struct {
 	reason string
 	state  cluster.NodeState
 	known  bool
-	fit    map[string]Fitness // by group
+	fit    map[string]Fitness            // by group
+	groups map[string]cluster.GroupState // of state, by name: looked up for each group whenever something changes
 
 	services map[string]role.Observation // by group, of those with a role
 }
@@ -256,6 +262,7 @@ func (l *loop) run(ctx context.Context) (err error) {
 		case payload := <-l.leaseIn:
 			l.lookAtClock()
 			l.step(payload)
+			l.stepOthers()
 		case f := <-l.work:
 			l.lookAtClock()
 			f()
@@ -289,10 +296,10 @@ func (l *loop) run(ctx context.Context) (err error) {
 func (l *loop) settle() {
 	for range 16 {
 		l.carryOut()
-		if l.fatal != nil || !l.dirty {
+		if l.fatal != nil || !l.dirty || l.busy() {
 			return
 		}
-		l.dirty = false
+		l.dirty, l.judged = false, l.boot()
 		l.judge()
 		l.decide()
 		l.publish()
@@ -301,6 +308,10 @@ func (l *loop) settle() {
 	l.log.Error("the policy does not come to rest", "groups", l.order)
 	l.dirty = false
 }
+
+// busy reports whether the policy has to wait: messages do, and it had its turn a moment ago. It looks at all groups whatever has
+// changed, and while hundreds of them move, something changes with every message. The loop comes back at once.
+func (l *loop) busy() bool { return len(l.leaseIn) > 0 && l.boot()-l.judged < l.ttl/judgeDivisor }
 
 // arm sets the timer for the lease machine's next deadline. What has become due
 // while the loop was at work is due now: opening a hundred addresses takes a
@@ -336,6 +347,22 @@ func (l *loop) step(payload []byte) {
 	}
 	l.noteRequest(m)
 	l.machine.Step(l.now(), m)
+}
+
+// stepOthers takes some more of the messages that wait, so that what they change is judged once. What each of them causes is
+// carried out before the next, in the order of the machine.
+func (l *loop) stepOthers() {
+	for range leaseBurst {
+		select {
+		case payload := <-l.leaseIn:
+			if l.carryOut(); l.fatal != nil {
+				return
+			}
+			l.step(payload)
+		default:
+			return
+		}
+	}
 }
 
 // shutAll is the last thing that a broken agent does.

@@ -14,8 +14,8 @@ import (
 // observe finds out who owns a group, and keeps the history of it. This node's
 // own lease is certain; its voter's promise is next best; what a peer tells of
 // itself is the rest.
-func (l *loop) observe(name string, g *groupRun) {
-	owner, epoch := l.ownerOf(name, g)
+func (l *loop) observe(now lease.Instant, name string, g *groupRun) {
+	owner, epoch := l.ownerOf(now, name, g)
 	if owner == g.owner && (epoch == g.ownerEpoch || epoch == 0) {
 		return
 	}
@@ -51,7 +51,7 @@ func (l *loop) observe(name string, g *groupRun) {
 	l.history.add(control.Event{Group: name, Kind: kindOwner, From: from, To: owner, Epoch: epoch, Reason: why, Detail: string(cause)})
 }
 
-func (l *loop) ownerOf(name string, g *groupRun) (string, uint64) {
+func (l *loop) ownerOf(now lease.Instant, name string, g *groupRun) (string, uint64) {
 	if g.open {
 		return l.node, g.epoch
 	}
@@ -65,13 +65,14 @@ func (l *loop) ownerOf(name string, g *groupRun) (string, uint64) {
 			best, epoch = n, s.Epoch
 		}
 	}
-	v, _ := l.machine.Group(l.now().Boot, name)
-	switch {
-	case best == "":
+	if best == "" {
 		return "", 0
+	}
+	v, _ := l.machine.Group(now, name)
+	switch {
 	case v.Holder == best || v.Holder == "" && !l.voters.has(l.node):
 		return best, epoch
-	case v.Holder == "" && l.machine.Quarantine(l.now().Boot) > 0:
+	case v.Holder == "" && l.machine.Quarantine(now) > 0:
 		return best, epoch // this node's voter has no memory yet
 	}
 	return "", 0
@@ -140,15 +141,16 @@ func (l *loop) peerState(s cluster.NodeState) {
 		p.since = now // it was away, too shortly to be missed: hold counts from here
 	}
 	fit := make(map[string]Fitness, len(s.Groups)) // a group that is told no more is not fit
+	groups := make(map[string]cluster.GroupState, len(s.Groups))
 	for _, gs := range s.Groups {
 		f := p.fit[gs.Name]
 		if f.Eligible != gs.Eligible || f.Since.IsZero() {
 			f.Since = now
 		}
 		f.Eligible, f.Reason = gs.Eligible, gs.Reason
-		fit[gs.Name] = f
+		fit[gs.Name], groups[gs.Name] = f, gs
 	}
-	p.state, p.known, p.fit = s, true, fit
+	p.state, p.known, p.fit, p.groups = s, true, fit, groups
 	l.peerServices(p, s.Roles)
 	l.dirty = true
 	l.lookAtVoters()

@@ -93,6 +93,7 @@ func wallTime() time.Duration { return time.Duration(time.Now().Round(0).UnixNan
 // lookAtClock reacts to a standstill before anything else is done: gates are
 // shut first, and the voters asked second.
 func (l *loop) lookAtClock() {
+	l.turn = l.boot()
 	p := l.clock.look()
 	if p.none() {
 		return

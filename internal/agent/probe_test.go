@@ -15,7 +15,7 @@ import (
 
 // probe starts a node's prober.
 func (n *testNode) probe(t *testing.T, host func(context.Context, string) (time.Duration, error)) {
-	p := &prober{loop: n.loop, every: testTTL / probeDivisor, probe: n.addrs.Probe, host: host}
+	p := &prober{loop: n.loop, every: testTTL / probeDivisor, probe: n.addrs.ProbeAll, host: host}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {

@@ -127,7 +127,7 @@ func (l *loop) prepare(req prepareRequest) (required []string, refusal string) {
 	if !g.fitness.Eligible {
 		return nil, g.fitness.Reason
 	}
-	return mustPass(l.cfg, l.node, g.cfg), ""
+	return g.mustPass, ""
 }
 
 // awaitOpen answers when this node has opened a group that is being handed to

@@ -255,8 +255,13 @@ func (a *api) Status(ctx context.Context) (s control.Status, err error) {
 		return s, err
 	}
 	// The kernel is asked outside the loop: a long list must not hold it up.
+	names := make([]string, len(s.Groups))
 	for i := range s.Groups {
-		for _, addr := range a.loop.addrs.Holding(s.Groups[i].Name) {
+		names[i] = s.Groups[i].Name
+	}
+	holding := a.loop.addrs.Holding(names...)
+	for i := range s.Groups {
+		for _, addr := range holding[s.Groups[i].Name] {
 			s.Groups[i].Holding = append(s.Groups[i].Holding, addr.String())
 		}
 	}

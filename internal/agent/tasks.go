@@ -5,9 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/pkg/lease"
@@ -20,8 +19,7 @@ const (
 	// is renewed when it has 0.7 left. Then the candidate looks who answers for the
 	// addresses, so that the answer is there when the group is free.
 	suspectDivisor = 2
-	probeDivisor   = 4  // one look lasts ttl/4
-	probesAtOnce   = 32 // each has a socket; more wait for their turn
+	probeDivisor   = 4 // one look lasts ttl/4
 )
 
 // vipEvent takes what the address manager has seen.
@@ -83,7 +81,7 @@ func (l *loop) lookAtLapsed(name string) {
 type prober struct {
 	loop  *loop
 	every time.Duration
-	probe func(ctx context.Context, group string) ([]vip.Claim, error)
+	probe func(ctx context.Context, groups []string, claimed func(group string, c vip.Claim)) (silent []string)
 	host  func(ctx context.Context, iface string) (time.Duration, error) // nil: no witness
 }
 
@@ -112,18 +110,17 @@ func (p *prober) Run(ctx context.Context) error {
 	}
 }
 
-// look asks for all groups and for the witness side by side: an answer about the
-// last group must not be older than that about the first.
+// look asks for all groups at once, and for the witness beside them: an answer about the last group must not be older
+// than that about the first.
 func (p *prober) look(ctx context.Context, groups []string, iface string) {
-	var wg errgroup.Group
-	wg.SetLimit(probesAtOnce)
+	var wg sync.WaitGroup
 	if p.host != nil && iface != "" {
-		wg.Go(func() error { p.askWitness(ctx, iface); return nil })
+		wg.Go(func() { p.askWitness(ctx, iface) })
 	}
-	for _, name := range groups {
-		wg.Go(func() error { p.lookAt(ctx, name); return nil })
+	if len(groups) > 0 {
+		wg.Go(func() { p.lookAt(ctx, groups) })
 	}
-	_ = wg.Wait() // the answers go to the loop
+	wg.Wait() // the answers go to the loop
 }
 
 func (p *prober) askWitness(ctx context.Context, iface string) {
@@ -135,19 +132,20 @@ func (p *prober) askWitness(ctx context.Context, iface string) {
 	}
 }
 
-func (p *prober) lookAt(ctx context.Context, name string) {
+// lookAt tells the loop of each answer when it comes, and of all groups for which there was none in the end. One that could
+// not be asked for is told nothing of: no answer to no question is no answer.
+func (p *prober) lookAt(ctx context.Context, groups []string) {
 	sent := p.loop.boot()
-	ctx, cancel := context.WithTimeout(ctx, p.every)
+	asking, cancel := context.WithTimeout(ctx, p.every)
 	defer cancel()
-	claims, err := p.probe(ctx, name)
-	if err != nil {
-		return // no answer to our question is no answer
-	}
-	var mac net.HardwareAddr
-	if len(claims) > 0 {
-		mac = claims[0].MAC
-	}
-	p.loop.post(context.WithoutCancel(ctx), func() { p.loop.probed(name, mac, sent) })
+	silent := p.probe(asking, groups, func(name string, c vip.Claim) {
+		p.loop.post(ctx, func() { p.loop.probed(name, c.MAC, sent) })
+	})
+	p.loop.post(ctx, func() {
+		for _, name := range silent {
+			p.loop.probed(name, nil, sent)
+		}
+	})
 }
 
 // wantsProbes returns the groups to look at now, and an interface on which the

@@ -102,6 +102,9 @@ func (l *loop) showView() {
 	if q := l.quorum(); q.Seen < q.Needed {
 		l.contact.begin = time.Now() // at the earliest
 	}
+	if !l.templates.any() {
+		return // nobody looks at it
+	}
 	if v := l.view(); !v.Equal(l.lastView) {
 		l.lastView = v
 		l.templates.show(v)

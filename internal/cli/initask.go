@@ -22,7 +22,7 @@ import (
 const (
 	maxAnswer  = 4096 // bytes of one line
 	maxTries   = 20   // wrong answers to one question: then nobody is there
-	maxMachine = 64   // nodes, addresses or checks in one interview, as in internal/config
+	maxMachine = 128  // nodes, addresses or checks in one interview, as in internal/config
 	lookupWait = 3 * time.Second
 )
 

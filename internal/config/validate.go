@@ -23,7 +23,7 @@ const (
 	minTTL, maxTTL = 50 * time.Millisecond, 30 * time.Second
 	// maxNodes is far above what a majority lease is good for, maxTables far above any
 	// site: they bound what one state message can carry.
-	maxNodes, maxTables = 64, 1024
+	maxNodes, maxTables = 128, 1024
 
 	// DefaultPort is UDP and TCP.
 	DefaultPort       = 7946

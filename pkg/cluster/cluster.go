@@ -45,6 +45,7 @@ type Cluster struct {
 	made     chan struct{} // one for each call being made
 	served   chan struct{} // one for each call being executed
 	refusals chan struct{} // one for each refusal being sent
+	joining  chan struct{} // one for each join under way
 	lastCall atomic.Uint64
 	stats    struct{ leasesIn, leasesOut atomic.Uint64 }
 
@@ -86,6 +87,7 @@ func newCluster(o Options) (*Cluster, error) {
 		made:     make(chan struct{}, maxMadeCalls),
 		served:   make(chan struct{}, maxServedCalls),
 		refusals: make(chan struct{}, maxRefusals),
+		joining:  make(chan struct{}, joinsAtOnce),
 	}
 	c.problems = &problems{wake: c.wakeNews, now: time.Now, last: map[problemKey]time.Time{}}
 	for _, a := range o.Forbidden {

@@ -62,8 +62,8 @@ func (delegate) GetBroadcasts(int, int) [][]byte { return nil }
 func (d delegate) LocalState(bool) []byte { return d.c.encodeExchange() }
 
 // MergeRemoteState takes the other side's.
-func (d delegate) MergeRemoteState(b []byte, _ bool) {
-	if err := d.c.takeExchange(b); err != nil {
+func (d delegate) MergeRemoteState(b []byte, join bool) {
+	if err := d.c.takeExchange(b, join); err != nil {
 		d.c.logger.Debug("message dropped", "bytes", len(b), "reason", err)
 	}
 }
@@ -260,7 +260,11 @@ func (c *Cluster) receive(b []byte) error {
 	case stateMessage:
 		return c.takeState(m.state, m.raw)
 	case pullMessage:
-		if p := c.peers[m.From]; p != nil {
+		switch p := c.peers[m.From]; {
+		case p == nil:
+		case len(m.Of) > 0:
+			c.relay(p, m.Of[:min(len(m.Of), maxPulled)])
+		default:
 			p.wakePush()
 		}
 	case leaveMessage:

@@ -21,7 +21,7 @@
 //
 //	1 lease    opaque payload; datagram, straight to the configured address
 //	2 state    NodeState as JSON; datagram up to 1200 bytes, above that a stream
-//	3 pull     "send me your state" (JSON: from); datagram
+//	3 pull     "send me your state", or those of others that you know (JSON: from, of); datagram
 //	4 leave    "this instance stops" (JSON: node, instance); stream
 //	5 request  uint16 header length, JSON header, body; stream
 //	6 answer   the same form; stream
@@ -44,12 +44,13 @@
 // peers' copies and rises above them. A new version goes to every peer at once, at
 // most one per 20 ms to each, newest only. A lost one is noticed in the next
 // probe, whose ack carries the newest version, and pulled. Push/pull exchanges
-// carry the states of all nodes, so that a state also travels through a third.
+// carry the sender's own state and the versions of all others, and what the other side lacks it
+// pulls, so that a state also travels through a third.
 //
 // # Healing
 //
 // memberlist never tries a dead node again. Here each peer that is not alive is
-// joined again every 1 to 5 s, and at once when anything is heard from it.
+// joined again every 1 to 5 s, and at once when anything is heard from it; eight at a time.
 //
 // # Probes
 //
@@ -75,9 +76,9 @@
 //
 // # Bounds
 //
-// 64 nodes; 60,000 bytes of lease payload; 256 KiB per state, one per configured
+// 128 nodes; 60,000 bytes of lease payload; 1 MiB per state, one per configured
 // node; 1 MiB per body of a call, 32 calls served and 64 made at a time, 60 s each;
-// 64 inbound streams; each stream ends within TCPTimeout (2 to 10 s); handoff
+// 160 inbound streams; each stream ends within TCPTimeout (2 to 10 s); handoff
 // queues of 1024 messages; 200 answers to probes a second and peer; problems at most once a minute per kind and peer, 128
 // such pairs.
 //

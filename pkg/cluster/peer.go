@@ -16,7 +16,9 @@ const (
 	maxJoinDelay = 5 * time.Second       // a dead peer costs one refused or unanswered dial in that time
 	joinRounds   = 3                     // exchanges per try: the first tells each side of its death, the second carries the refutations
 	joinPause    = 50 * time.Millisecond // between them: the other side merges after it has answered
-	pushGap      = 20 * time.Millisecond // states to one peer, at most one in this time
+	pushGap      = 20 * time.Millisecond // states to one peer, at most one in this time,
+	pushRate     = 1 << 20               // and not more than these bytes a second: a state of hundreds of groups takes the reader a while
+	joinsAtOnce  = 8                     // a hundred nodes that start together would each open a stream to each other one
 	rttWeight    = 8                     // round trips: new = old + (sample - old)/8, as TCP does (RFC 6298)
 )
 
@@ -45,6 +47,7 @@ type peer struct {
 	unreadable   atomic.Uint64
 	unreadableAt atomic.Int64 // Unix time in nanoseconds
 	answering    answering    // of the goroutine that reads packets
+	relaying     atomic.Bool  // states of others are being sent there
 
 	// Guarded by Cluster.mu.
 	alive        bool
@@ -115,7 +118,7 @@ func (p *peer) sampleRTT(sample time.Duration) {
 // timer while the peer is alive and nothing is published.
 func (c *Cluster) runPeer(ctx context.Context, p *peer) {
 	delay := minJoinDelay
-	var lastJoin, lastPush time.Time
+	var lastJoin, nextPush time.Time
 	join := time.NewTimer(0) // at once
 	defer join.Stop()
 	for {
@@ -141,10 +144,16 @@ func (c *Cluster) runPeer(ctx context.Context, p *peer) {
 			if c.isAlive(p) {
 				continue
 			}
-			lastJoin = time.Now()
-			if err := c.joinPeer(ctx, p); err != nil {
-				c.logger.Debug("cannot join peer", "peer", p.name, "addr", p.addr, "err", err)
+			if !c.mayJoin(ctx) {
+				return
 			}
+			lastJoin = time.Now()
+			if !c.isAlive(p) { // another's exchange may have brought it
+				if err := c.joinPeer(ctx, p); err != nil {
+					c.logger.Debug("cannot join peer", "peer", p.name, "addr", p.addr, "err", err)
+				}
+			}
+			<-c.joining
 			if !c.isAlive(p) {
 				join.Reset(jitter(delay))
 				delay = min(delay*3/2, maxJoinDelay)
@@ -152,13 +161,15 @@ func (c *Cluster) runPeer(ctx context.Context, p *peer) {
 
 		case <-p.push:
 			// Newest only, and not more often than every pushGap.
-			if !sleep(ctx, time.Until(lastPush.Add(pushGap))) {
+			if !sleep(ctx, time.Until(nextPush)) {
 				return
 			}
-			lastPush = time.Now()
-			if err := c.pushState(ctx, p); err != nil {
+			began := time.Now()
+			size, err := c.pushState(ctx, p)
+			if err != nil {
 				c.logger.Debug("cannot send own state", "peer", p.name, "err", err)
 			}
+			nextPush = began.Add(max(pushGap, time.Duration(size)*time.Second/pushRate))
 		}
 	}
 }
@@ -191,20 +202,30 @@ func (c *Cluster) joinPeer(ctx context.Context, p *peer) error {
 }
 
 // pushState sends our newest state to p: in a datagram where it fits, so that one
-// for a dead peer costs nothing; else in a stream, for which p must be alive.
-func (c *Cluster) pushState(ctx context.Context, p *peer) error {
+// for a dead peer costs nothing; else in a stream, for which p must be alive. It returns how many bytes it had to send.
+func (c *Cluster) pushState(ctx context.Context, p *peer) (size int, err error) {
 	c.mu.Lock()
 	raw, alive := c.own.raw, p.alive
 	c.mu.Unlock()
 	switch {
 	case raw == nil:
-		return nil
+		return 0, nil
 	case len(raw) <= maxStateDatagram:
-		return c.ml.SendToAddress(p.dest, encodeRawState(raw))
+		return len(raw), c.ml.SendToAddress(p.dest, encodeRawState(raw))
 	case !alive:
-		return nil // it is pushed again when it becomes alive
+		return 0, nil // it is pushed again when it becomes alive
 	}
-	return c.await(ctx, func() error { return c.ml.SendReliable(&p.node, encodeRawState(raw)) })
+	return len(raw), c.await(ctx, func() error { return c.ml.SendReliable(&p.node, encodeRawState(raw)) })
+}
+
+// mayJoin waits for its turn among the joins; false means ctx ended first. Whoever was let in takes one out of c.joining.
+func (c *Cluster) mayJoin(ctx context.Context) bool {
+	select {
+	case c.joining <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (c *Cluster) isAlive(p *peer) bool {

@@ -221,43 +221,6 @@ func (c *Cluster) takeState(s NodeState, raw []byte) error {
 	return nil
 }
 
-// exchange is the user part of memberlist's push/pull: every state we know.
-type exchange struct {
-	States []json.RawMessage `json:"states"`
-}
-
-func (c *Cluster) encodeExchange() []byte {
-	c.mu.Lock()
-	var e exchange
-	if c.own.raw != nil {
-		e.States = append(e.States, c.own.raw)
-	}
-	for _, p := range c.peers {
-		if p.known.raw != nil {
-			e.States = append(e.States, p.known.raw)
-		}
-	}
-	c.mu.Unlock()
-	return mustJSON(e)
-}
-
-func (c *Cluster) takeExchange(buf []byte) error {
-	var e exchange
-	if err := json.Unmarshal(buf, &e); err != nil {
-		return fmt.Errorf("exchange of states: %w: %w", errMalformed, err)
-	}
-	for _, raw := range e.States[:min(len(e.States), maxPeers)] {
-		s, err := decodeState(raw)
-		if err == nil {
-			err = c.takeState(s, raw)
-		}
-		if err != nil && !errors.Is(err, errStateOld) && !errors.Is(err, errStateOwn) {
-			c.logger.Debug("relayed state dropped", "node", s.Node, "reason", err)
-		}
-	}
-	return nil
-}
-
 // States returns the newest known state of each node that has published one, own
 // included, by name. Slices in them are shared and must not be changed. Safe for
 // concurrent use.

@@ -20,7 +20,7 @@ const maxDatagram = 65535
 
 // Limits of the transport. Chosen by us.
 const (
-	maxInboundStreams = 64                    // memberlist starts a goroutine for each; a 4-node cluster has one or two at a time
+	maxInboundStreams = 160                   // memberlist starts a goroutine for each; after a takeover every peer may send its state at once
 	firstByte         = 5 * time.Second       // for the first byte of a stream, which comes with it
 	acceptPause       = 50 * time.Millisecond // after an accept or read error (out of descriptors), so as not to spin
 )

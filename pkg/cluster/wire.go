@@ -25,9 +25,10 @@ const maxLease = 60_000
 
 // Limits on the wire. Chosen by us.
 const (
-	maxState         = 256 << 10 // of one node's JSON; 100 groups take some 30 KiB
-	maxStateDatagram = 1200      // leaves room in a 1500-byte frame for label, encryption, IPv6
-	maxBody          = 1 << 20   // of a request or answer
+	maxState         = 1 << 20 // of one node's JSON; 500 groups take some 80 KiB, as many failing checks with long texts 250 KiB
+	maxStateDatagram = 1200    // leaves room in a 1500-byte frame for label, encryption, IPv6
+	maxBody          = 1 << 20 // of a request or answer
+	maxPulled        = 16      // names in a pull: a kilobyte
 	maxMethod        = 64
 	maxErrorText     = 4 << 10 // of an answer; what people read
 )
@@ -50,6 +51,8 @@ type (
 
 	pullMessage struct {
 		From string `json:"from"`
+		// Of names other nodes whose states are wanted, at most maxPulled; none: the addressee's own is.
+		Of []string `json:"of,omitempty"`
 	}
 
 	// leaveMessage is meant for this instance alone, so that a recorded one does

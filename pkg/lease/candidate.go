@@ -5,12 +5,18 @@ import (
 	"time"
 )
 
+// Eligible reports whether SetEligible with these would change nothing.
+func (m *Machine) Eligible(name string, eligible bool, rank int) bool {
+	g := m.groups[name]
+	return g == nil || g.eligible == eligible && g.rank == max(rank, 0)
+}
+
 // SetEligible says whether this node may take a group when it is free, and how
 // many better candidates there are. An acquisition under way is given up when
 // the node is no longer eligible; a lease that is held is not touched.
 func (m *Machine) SetEligible(now Time, name string, eligible bool, rank int) {
 	g := m.groups[name]
-	if g == nil || g.eligible == eligible && g.rank == rank {
+	if g == nil || m.Eligible(name, eligible, rank) {
 		return
 	}
 	g.eligible, g.rank = eligible, max(rank, 0)

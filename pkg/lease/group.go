@@ -82,8 +82,10 @@ func (m *Machine) enter(g *group, p phase) {
 	switch {
 	case !was && g.claims():
 		m.holding++
+		m.holdsChanged = true
 	case was && !g.claims():
 		m.holding--
+		m.holdsChanged = true
 	}
 }
 
@@ -92,6 +94,7 @@ func (m *Machine) enter(g *group, p phase) {
 // what is said of an old claim must never fit a new one.
 func (m *Machine) begin(now Time, g *group, p phase, epoch Epoch, cause Cause) {
 	m.enter(g, p)
+	m.holdsChanged = m.holdsChanged || g.claims() && epoch != g.epoch
 	g.epoch, g.cause, g.note, g.started, g.hinted = epoch, cause, "", now.Boot, false
 	g.highest = max(g.highest, epoch)
 	g.floor = m.counter + 1
@@ -344,8 +347,13 @@ func (m *Machine) tell(e Entry) {
 	}
 }
 
-// recordChanged reports whether what must survive a restart is not yet written.
+// recordChanged reports whether what must survive a restart is not yet written. It is asked after each message, and most
+// change nothing: then it does not look at the groups.
 func (m *Machine) recordChanged() bool {
+	if !m.holdsChanged && (m.voter == nil || !m.voter.changed) {
+		return false
+	}
+	m.holdsChanged = false
 	holds := make(map[string]Epoch)
 	for name, g := range m.groups {
 		if g.claims() {

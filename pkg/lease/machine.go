@@ -38,6 +38,7 @@ type Machine struct {
 	holding int // groups held or being confirmed, to spare work at rest
 
 	writtenHolds map[string]Epoch // what the last Persist said of holds
+	holdsChanged bool             // since then, perhaps
 	stats        Stats
 }
 

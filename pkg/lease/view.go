@@ -75,6 +75,12 @@ func (m *Machine) Check() {
 		}
 		assert(len(g.valid) <= len(m.voters)+1, 5, "%s counts %d voters", name, len(g.valid))
 	}
+	if !m.holdsChanged {
+		for name, g := range m.groups {
+			epoch, written := m.writtenHolds[name]
+			assert(written == g.claims() && (!written || epoch == g.epoch), 1, "%s at epoch %d is %v, and the record says otherwise", name, g.epoch, g.phase)
+		}
+	}
 	assert(claims == m.holding, 1, "%d claims, %d counted", claims, m.holding)
 	assert(len(m.repeats) <= maxRepeats*MaxGroups, 5, "%d repeats", len(m.repeats))
 	if m.voter == nil {

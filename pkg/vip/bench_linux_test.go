@@ -33,7 +33,7 @@ func TestManyAddresses(t *testing.T) {
 	began := time.Now()
 	s.must(m.Open("many", in(time.Minute)))
 	opened := time.Now()
-	if got := len(m.Holding("many")); got != n {
+	if got := len(m.Holding("many")["many"]); got != n {
 		t.Fatalf("%d addresses, want %d", got, n)
 	}
 	var wanted []string

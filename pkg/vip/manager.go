@@ -216,27 +216,37 @@ func (m *Manager) holds() []*hold {
 	return out
 }
 
-// Holding lists those of the group's addresses that are on its interface at this moment, whoever put them
-// there. It asks the kernel, and is empty when that fails.
-func (m *Manager) Holding(group string) []netip.Addr {
-	m.mu.Lock()
-	g, known := m.groups[group]
-	m.mu.Unlock()
-	if !known {
-		return nil
-	}
-	l, err := m.kernel.Link(g.Interface)
-	if err != nil {
-		return nil
-	}
+// Holding lists those of each group's addresses that are on its interface at this moment, whoever put them
+// there. It asks the kernel once for all of them, and is empty when that fails.
+func (m *Manager) Holding(groups ...string) map[string][]netip.Addr {
 	have, err := m.kernel.Addresses()
 	if err != nil {
 		return nil
 	}
-	var out []netip.Addr
-	for _, a := range g.addrs() {
-		if slices.Contains(have, placed{l.Index, host(a)}) {
-			out = append(out, a)
+	there := make(map[placed]bool, len(have))
+	for _, p := range have {
+		there[p] = true
+	}
+	index := make(map[string]int) // of interfaces
+	out := make(map[string][]netip.Addr)
+	for _, name := range groups {
+		m.mu.Lock()
+		g, known := m.groups[name]
+		m.mu.Unlock()
+		if !known {
+			continue
+		}
+		at, looked := index[g.Interface]
+		if !looked {
+			if l, err := m.kernel.Link(g.Interface); err == nil {
+				at = l.Index // stays 0, which is no interface's, where there is none
+			}
+			index[g.Interface] = at
+		}
+		for _, a := range g.addrs() {
+			if there[placed{at, host(a)}] {
+				out[name] = append(out[name], a)
+			}
 		}
 	}
 	return out

@@ -52,7 +52,7 @@ func TestOpenAndShutAreExact(t *testing.T) {
 
 	s.must(m.Open("web", in(time.Minute)))
 	s.wantList("after Open", with("10.9.0.50/25", "10.9.0.51/32", "10.9.0.50/32", "fd09::50/128"))
-	if diff := cmp.Diff("[10.9.0.50 fd09::50]", fmt.Sprint(m.Holding("web"))); diff != "" {
+	if diff := cmp.Diff("[10.9.0.50 fd09::50]", fmt.Sprint(m.Holding("web")["web"])); diff != "" {
 		t.Errorf("Holding (-want +got):\n%s", diff)
 	}
 	s.must(m.Open("web", in(time.Minute)))
@@ -207,7 +207,7 @@ func TestLinkFlap(t *testing.T) {
 	s.eventually("both addresses", func() bool { return s.has("10.9.0.50/32") && s.has("fd09::50/128") })
 	expect(t, tap, aboutClaims(s.nearMAC()), "arp op 1 10.9.0.50 multicast", "arp op 2 10.9.0.50 multicast", "na flags 0x20 fd09::50 multicast")
 	// It does not only stand there, it works: the other machine gets answers.
-	for _, a := range m.Holding("web") {
+	for _, a := range m.Holding("web")["web"] {
 		s.farAsks(a)
 	}
 }

@@ -156,7 +156,7 @@ func TestFailedOpenLeavesNothing(t *testing.T) {
 					t.Errorf("Open: %v, want %v", err, broken)
 				}
 				b.wantStory("failed Open", tc.want...)
-				if got := b.Holding("web"); got != nil {
+				if got := b.Holding("web")["web"]; got != nil {
 					t.Errorf("holding %v", got)
 				}
 			})

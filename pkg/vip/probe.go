@@ -46,15 +46,70 @@ func (m *Manager) Probe(ctx context.Context, group string) ([]Claim, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, (probeCount-1)*probeGap+probeWait)
 	defer cancel()
-	claims, err := probe(ctx, m.kernel, l, g.addrs())
+	claims, err := probe(ctx, m.kernel, l, g.addrs(), nil)
 	if err != nil {
 		return claims, fmt.Errorf("vip: probing group %s: %w", group, err)
 	}
 	return claims, nil
 }
 
-// probe asks for addrs of both families at once.
-func probe(ctx context.Context, k kernel, l link, addrs []netip.Addr) ([]Claim, error) {
+// ProbeAll is Probe for many groups at once, with one socket for each interface and family instead of one for each
+// group. claimed is called for each answer when it comes, from several goroutines; nil is allowed. It returns the groups for
+// which all was asked and nobody answered. One that is unknown, or whose interface cannot be asked on, is not among them.
+func (m *Manager) ProbeAll(ctx context.Context, groups []string, claimed func(group string, c Claim)) (silent []string) {
+	of := make(map[netip.Addr]string)
+	on := make(map[string][]string) // groups by interface
+	addrs := make(map[string][]netip.Addr)
+	m.mu.Lock()
+	for _, name := range groups {
+		g, known := m.groups[name]
+		if !known {
+			continue
+		}
+		on[g.Interface] = append(on[g.Interface], name)
+		addrs[g.Interface] = append(addrs[g.Interface], g.addrs()...)
+		for _, a := range g.addrs() {
+			of[a] = name
+		}
+	}
+	m.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, (probeCount-1)*probeGap+probeWait)
+	defer cancel()
+	var mu sync.Mutex
+	answered := make(map[string]bool)
+	var wg sync.WaitGroup
+	for iface, names := range on {
+		wg.Go(func() {
+			l, err := m.kernel.Link(iface)
+			if err == nil {
+				_, err = probe(ctx, m.kernel, l, addrs[iface], func(c Claim) {
+					mu.Lock()
+					answered[of[c.Addr]] = true
+					mu.Unlock()
+					if claimed != nil {
+						claimed(of[c.Addr], c)
+					}
+				})
+			}
+			if err != nil {
+				m.log.Debug("cannot ask who has the addresses", "interface", iface, "error", err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, name := range names {
+				if !answered[name] {
+					silent = append(silent, name)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return silent
+}
+
+// probe asks for addrs of both families at once. heard, if not nil, is called for each answer when it comes.
+func probe(ctx context.Context, k kernel, l link, addrs []netip.Addr, heard func(Claim)) ([]Claim, error) {
 	v4, v6 := split(addrs)
 	var questions4, questions6 [][]byte
 	for _, a := range v4 {
@@ -74,8 +129,8 @@ func probe(ctx context.Context, k kernel, l link, addrs []netip.Addr) ([]Claim, 
 	var wg sync.WaitGroup
 	var answers4, answers6 []answer
 	var err4, err6 error
-	wg.Go(func() { answers4, err4 = ask(ctx, k, l, v4, questions4, probeCount, probeGap) })
-	wg.Go(func() { answers6, err6 = ask(ctx, k, l, v6, questions6, probeCount, probeGap) })
+	wg.Go(func() { answers4, err4 = ask(ctx, k, l, v4, questions4, probeCount, probeGap, heard) })
+	wg.Go(func() { answers6, err6 = ask(ctx, k, l, v6, questions6, probeCount, probeGap, heard) })
 	wg.Wait()
 	var claims []Claim
 	for _, a := range slices.Concat(answers4, answers6) {
@@ -92,7 +147,7 @@ type answer struct {
 
 // ask sends the questions about addrs (one family) times times, gap apart, and collects the first answer for each
 // until all are there or ctx ends.
-func ask(ctx context.Context, k kernel, l link, addrs []netip.Addr, questions [][]byte, times int, gap time.Duration) ([]answer, error) {
+func ask(ctx context.Context, k kernel, l link, addrs []netip.Addr, questions [][]byte, times int, gap time.Duration, heard func(Claim)) ([]answer, error) {
 	if len(addrs) == 0 {
 		return nil, nil
 	}
@@ -134,7 +189,7 @@ func ask(ctx context.Context, k kernel, l link, addrs []netip.Addr, questions []
 		if end, bounded := ctx.Deadline(); bounded && (end.Before(until) || round >= times-1) {
 			until = end
 		}
-		got, err := collect(ctx, w, asked, until, buf, open, own)
+		got, err := collect(ctx, w, asked, until, buf, open, own, heard)
 		answers = append(answers, got...)
 		if err != nil {
 			return answers, fmt.Errorf("listening on %s: %w", l.Name, err)
@@ -147,7 +202,7 @@ func ask(ctx context.Context, k kernel, l link, addrs []netip.Addr, questions []
 }
 
 // collect takes answers until the instant, the end of ctx, or until nothing is open any more.
-func collect(ctx context.Context, w wire, asked, until time.Time, buf []byte, open map[netip.Addr]bool, own map[string]bool) ([]answer, error) {
+func collect(ctx context.Context, w wire, asked, until time.Time, buf []byte, open map[netip.Addr]bool, own map[string]bool, heard func(Claim)) ([]answer, error) {
 	if err := w.SetReadDeadline(until); err != nil {
 		return nil, err
 	}
@@ -165,6 +220,9 @@ func collect(ctx context.Context, w wire, asked, until time.Time, buf []byte, op
 		if ok && open[claim.Addr] && !own[string(claim.MAC)] {
 			delete(open, claim.Addr)
 			answers = append(answers, answer{claim, time.Since(asked)})
+			if heard != nil {
+				heard(claim)
+			}
 		}
 	}
 	return answers, nil
@@ -217,7 +275,7 @@ func probeHost(ctx context.Context, k kernel, iface string, target netip.Addr) (
 	}
 	const forever = 1 << 30
 	began := time.Now()
-	answers, err := ask(ctx, k, l, []netip.Addr{target}, [][]byte{frame}, forever, askGap)
+	answers, err := ask(ctx, k, l, []netip.Addr{target}, [][]byte{frame}, forever, askGap, nil)
 	switch {
 	case err != nil:
 		return 0, err

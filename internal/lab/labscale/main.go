@@ -87,7 +87,7 @@ func (o options) run(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	s.Seconds = time.Since(s.Began).Seconds()
+	s.Seconds, s.Machine.LoadAfter = time.Since(s.Began).Seconds(), bench.Load()
 	if o.out != "" {
 		if err := bench.WriteScale(o.out, s); err != nil {
 			return err

@@ -121,21 +121,21 @@ func until(ctx context.Context, every time.Duration, try func() error) error {
 	}
 }
 
-// Wait waits until each of the nodes that run says that all of them are alive, told of themselves, and that every group has
-// an owner among them; the same one on every node. One node after the other is asked, each until it agrees.
+// Wait waits until each of the nodes that run says that all of them are alive and have told of themselves, and that every
+// group has an owner among them, the same one on every node.
 func (s *Site) Wait(ctx context.Context, running ...*lab.Node) error {
 	up := make(map[string]bool)
 	for _, n := range running {
 		up[n.Name] = true
 	}
-	var owners map[string]string
-	for _, n := range running {
-		err := until(ctx, lookEvery, func() error {
+	return until(ctx, lookEvery, func() error {
+		var owners map[string]string
+		for _, n := range running {
 			st, err := n.Status(ctx)
-			if err != nil {
-				return err
+			if err == nil {
+				err = complete(st, up)
 			}
-			if err := complete(st, up); err != nil {
+			if err != nil {
 				return fmt.Errorf("%s says: %w", n.Name, err)
 			}
 			if owners == nil {
@@ -143,16 +143,12 @@ func (s *Site) Wait(ctx context.Context, running ...*lab.Node) error {
 			}
 			for group, owner := range ownersIn(st) {
 				if owner != owners[group] {
-					return fmt.Errorf("%s says that %s owns %s, another said %s", n.Name, owner, group, owners[group])
+					return fmt.Errorf("%s says that %s owns %s, %s said %s", n.Name, owner, group, running[0].Name, owners[group])
 				}
 			}
-			return nil
-		})
-		if err != nil {
-			return err
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 func ownersIn(st control.Status) map[string]string {
