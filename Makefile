@@ -8,7 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/hbagent/hbagent/internal/cli.version=$(VERSION) -X github.com/hbagent/hbagent/internal/cli.commit=$(COMMIT)
 
-.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench gobench report record sim schema cost latency outage handover chaos loss load screenshot database stage3 clean
+.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench gobench report record sim schema scale cost latency outage handover chaos loss load screenshot database stage3 clean
 
 help: ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ record: build ## run what docs/measurements.md shows, NAMES of it, and keep what
 
 schema: ## docs/schema, from the Go types: after adding a key to a --json output
 	$(GO) test ./internal/cli -run '^TestSchemas$$' -update
+
+scale: build ## what grows with nodes, voters and groups: docs/scaling.md; a quarter of an hour, SCALE_ONLY=3x3x1,... takes some
+	scripts/scale.sh
 
 cost: build ## what three agents cost at rest: memory, CPU, packets
 	scripts/cost.sh

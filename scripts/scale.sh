@@ -9,4 +9,7 @@ trap 'rm -rf "$dir"' EXIT
 go build -o "$dir/labscale" ./internal/lab/labscale
 out=${SCALE_OUT-}
 if [[ -z ${SCALE_ONLY-} && -z $out ]]; then out=docs/benchmarks/data/scale.json; fi
-"$dir/labscale" -hbagent bin/hbagent -only "${SCALE_ONLY-}" -out "$out" "$@"
+status=0
+"$dir/labscale" -hbagent bin/hbagent -only "${SCALE_ONLY-}" -out "$out" "$@" || status=$?
+if [[ $out == docs/benchmarks/data/scale.json ]]; then go run ./internal/lab/labrecord; fi
+exit "$status"

@@ -12,7 +12,7 @@ import (
 //	<!-- bench:begin WHAT -->
 //	<!-- bench:end -->
 //
-// WHAT is "summary" (the short table of the README), "moved" (what docs/benchmarks has since it exists), or "record NAME".
+// WHAT is "summary" (the short table of the README), "scale" (docs/scaling.md), "moved" (what docs/benchmarks has since it exists), or "record NAME".
 // A block of what was never recorded keeps what it has, as long as it says that this was copied by hand.
 const (
 	blockBegin = "<!-- bench:begin "
@@ -100,11 +100,15 @@ func (d data) block(what string) (string, error) {
 		return "Measured beside other tools, fault by fault: [benchmarks](benchmarks/README.md).\n", nil
 	case what == "moved":
 		return byHand + " `make bench` does it anew.*\n", nil
+	case what == "scale" && d.scale != nil:
+		return d.scale.markdown(), nil
+	case what == "scale":
+		return "Not measured yet: `make scale` does.\n", nil
 	case kind == "record" && slug(name) == name && name != "":
 		if r, ok := d.records[name]; ok {
 			return r.markdown(), nil
 		}
 		return fmt.Sprintf("%s `make record NAMES=%s` does it anew.*\n", byHand, name), nil
 	}
-	return "", fmt.Errorf("a block %q: there are summary, moved and record NAME", what)
+	return "", fmt.Errorf("a block %q: there are summary, scale, moved and record NAME", what)
 }

@@ -110,11 +110,15 @@ func Stale(root string, pages map[string][]byte) (stale []string, err error) {
 // data is what runs have written.
 type data struct {
 	run     *Run
+	scale   *Scale
 	records map[string]Record
 }
 
 func readData(root string) (d data, err error) {
 	if d.run, err = optional(filepath.Join(root, RunFile), Read); err != nil {
+		return data{}, err
+	}
+	if d.scale, err = optional(filepath.Join(root, ScaleFile), ReadScale); err != nil {
 		return data{}, err
 	}
 	d.records, err = readRecords(filepath.Join(root, DataDir))

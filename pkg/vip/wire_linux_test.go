@@ -3,8 +3,11 @@ package vip
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -173,6 +176,19 @@ func TestProbe(t *testing.T) {
 		t.Errorf("claims (-want +got):\n%s", diff)
 	}
 	t.Logf("both squatters found after %v", time.Since(began))
+
+	// The second is unknown, and so not silent: nobody was asked about it.
+	var mu sync.Mutex
+	var heard []string
+	silent := m.ProbeAll(t.Context(), []string{"web", "nobody's"}, func(group string, c Claim) {
+		mu.Lock()
+		defer mu.Unlock()
+		heard = append(heard, group+" "+c.Addr.String())
+	})
+	slices.Sort(heard)
+	if got, want := fmt.Sprint(heard, silent), "[web 10.9.0.50 web fd09::50] []"; got != want {
+		t.Errorf("all at once: %s, want %s", got, want)
+	}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -1,0 +1,29 @@
+package bench
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestScaleTables(t *testing.T) {
+	s := Scale{Format: Format, Began: small().Began, Seconds: 60, Commit: "abc", Machine: Machine{CPU: "a|b", Cores: 2}, Points: []ScalePoint{{
+		Nodes: 100, Voters: 5, Groups: 10, Ready: 4.2, Seconds: 20, Owned: 3, Owner: ScaleCost{CPUPercent: 1.5, MemoryMB: 30, PacketsPerS: 90, BytesPerS: 9000},
+		Other: &ScaleCost{CPUPercent: 0.25, MemoryMB: 25}, Status: 12.5, StatusKB: 80,
+		Takeovers: []Takeover{{Groups: 3, First: 850, Last: 901}, {Groups: 3, First: 860, Last: 960}},
+	}, {Nodes: 3, Voters: 3, Groups: 1, Failed: "it did not start"}}}
+	if err := s.Validate(); err != nil {
+		t.Fatal(err)
+	}
+	got := s.markdown()
+	for _, want := range []string{
+		"| 100 | 5 | 10 | owner of 3 | 1.50 | 30.0 | 90 | 9000 |", "| 100 | 5 | 10 | no vote | 0.25 | 25.0 | 0 | 0 |",
+		"| 100 | 5 | 10 | 4.2 s | 12.5 ms | 80 kB | 3, 2 times | 850 to 860 | 901 to 960 |", "3 nodes, 3 voters, 1 groups: it did not start", `a\|b`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "| voter |") {
+		t.Error("a row of voters, of which there are none")
+	}
+}
