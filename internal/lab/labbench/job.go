@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,8 +10,6 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"bytes"
 
 	"github.com/hbagent/hbagent/internal/bench"
 	"github.com/hbagent/hbagent/internal/lab"
@@ -27,7 +26,7 @@ const (
 
 // jobLimit bounds a job beyond the time that it watches: none may hold up the run. A job of all scenarios takes
 // minutes.
-const jobLimit = 25 * time.Minute
+const jobLimit = 30 * time.Minute
 
 // A job is what one sandbox does: one tool in one setting.
 type job struct {

@@ -33,9 +33,9 @@ func (j job) quiet(ctx context.Context, t rivals.Tool, s rivals.Setting) (f foun
 	}
 	from := time.Now()
 	if j.Load == bench.Busy {
-		end, err := site.w.Client.Load(runtime.NumCPU())
-		if err != nil {
-			return f, err
+		end, started := site.w.Client.Load(runtime.NumCPU())
+		if started != nil {
+			return f, started
 		}
 		defer func() { err = errors.Join(err, end()) }()
 	}
