@@ -186,7 +186,7 @@ func (p *plan) work() []phase {
 	p.each(func(j job, s rivals.Setting) {
 		plays := j
 		plays.Kind, plays.Scenarios, plays.Runs = kindPlay, p.scenarios(s), p.runs
-		if s.Heartbeat >= slow {
+		if s.Heartbeat >= slow || j.Tool == bench.Pacemaker { // whose moves take seconds however fast its heartbeat is
 			plays.Runs = half(p.runs) // each takes three times as long, and a millisecond matters less
 			wide.add(plays, len(plays.Scenarios) > 0)
 		} else {
