@@ -101,7 +101,7 @@ func (d data) block(what string) (string, error) {
 	case what == "moved":
 		return byHand + " `make bench` does it anew.*\n", nil
 	case what == "scale" && d.scale != nil:
-		return d.scale.markdown(), nil
+		return d.scale.images() + d.scale.markdown(), nil
 	case what == "scale":
 		return "Not measured yet: `make scale` does.\n", nil
 	case kind == "record" && slug(name) == name && name != "":

@@ -120,6 +120,20 @@ func TestAFigureTypedByHandIsFound(t *testing.T) {
 		}
 		write(name, string(old))
 	}
+	// A scale test writes its file without knowing of plots.
+	write("docs/s.md", "<!-- bench:begin scale -->\n<!-- bench:end -->\n")
+	if err := WriteScale(filepath.Join(dir, ScaleFile), exampleScale()); err != nil {
+		t.Fatal(err)
+	}
+	if got := complaints(); len(got) != 3 {
+		t.Errorf("a scale test without its page and its two plots: %v", got)
+	}
+	if err := Report(dir); err != nil {
+		t.Fatal(err)
+	}
+	if got := complaints(); got != nil {
+		t.Errorf("after a scale test: %v", got)
+	}
 	write(Dir+"/outage-mine.svg", "<svg/>")
 	if got := complaints(); len(got) != 1 {
 		t.Errorf("a plot of nothing: %v", got)

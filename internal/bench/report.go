@@ -80,6 +80,11 @@ func Pages(root string) (map[string][]byte, error) {
 			return nil, err
 		}
 	}
+	if data.scale != nil {
+		for name, plot := range data.scale.plots() {
+			pages[path.Join(Dir, name)] = plot
+		}
+	}
 	return pages, marked(root, data, pages)
 }
 
