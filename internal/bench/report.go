@@ -144,9 +144,10 @@ func optional[T any](path string, read func(string) (T, error)) (*T, error) {
 
 // view is what the template sees: Markdown, ready to be put in.
 type view struct {
-	Run      Run
 	Machine  string
 	Began    string
+	Commit   string
+	Loads    string
 	Took     string
 	Demands  string
 	Tools    string
@@ -167,7 +168,8 @@ type paceView struct {
 func (r Run) pages(pages map[string][]byte) error {
 	plots := r.plots()
 	v := view{
-		Run: r, Machine: text(r.Machine.Told()), Began: r.Began.UTC().Format("2006-01-02 15:04 UTC"), Took: length(r.Seconds),
+		Machine: text(r.Machine.Told()), Began: r.Began.UTC().Format("2006-01-02 15:04 UTC"), Took: length(r.Seconds),
+		Commit: text(r.Commit), Loads: num(r.Machine.LoadBefore) + " before and " + num(r.Machine.LoadAfter) + " after",
 		Demands: r.demandsTable(), Tools: r.toolsTable(), PowerOff: r.powerOffTable(), Costs: r.costsTable(), Batches: r.batchesTable(),
 		Failures: r.failures(), Plots: make(map[string]bool),
 	}

@@ -60,5 +60,5 @@ func (r Run) summary() string {
 	}
 	cost("the owner at rest: memory, CPU of a core", func(c Cost) string { return fmt.Sprintf("%.1f MB, %.2f %%", c.MemoryMB, c.CPUPercent) })
 	cost("... traffic, in and out", func(c Cost) string { return fmt.Sprintf("%.1f kB/s", c.BytesPerS/1000) })
-	return "Measured side by side ([how, and everything else](docs/benchmarks/README.md)): how long a client had no answer, median (longest).\n\n" + t.String() + fmt.Sprintf("\n<sub>`make bench`, %s, commit %s.</sub>\n", r.Began.UTC().Format("2006-01-02"), text(r.Commit))
+	return "Measured side by side ([how, and everything else](docs/benchmarks/README.md)): how long a client had no answer, median (longest).\n\n" + t.String() + fmt.Sprintf("\n<sub>`make bench`, %s, %s.</sub>\n", r.Began.UTC().Format("2006-01-02"), text(r.Commit))
 }
