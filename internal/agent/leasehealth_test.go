@@ -53,9 +53,9 @@ func TestLeaseHealth(t *testing.T) {
 		for _, n := range []*testNode{web1, web2, db1} {
 			l := lows(n)
 			for _, low := range l[len(l)-4 : len(l)-1] { // whole steps
-				want := ms * 6 / 10 // renewed after 0.3 of the ttl, which is a tenth longer than the lease
+				want := ms * 17 / 30 // renewed after a third of the ttl, which is a tenth longer than the lease
 				if n != web1 {
-					want = ms * 7 / 10 // promised for the whole of it
+					want = ms * 2 / 3 // promised for the whole of it
 				}
 				if low < want-ms/50 || low > want+ms/50 {
 					t.Errorf("%s saw %d ms left of %d: %v", n.node, low, ms, l[len(l)-6:])

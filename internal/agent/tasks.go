@@ -16,7 +16,7 @@ import (
 // Chosen by us.
 const (
 	// The owner is suspected when its promise has less than half a ttl left: it
-	// is renewed when it has 0.7 left. Then the candidate looks who answers for the
+	// is renewed when it has two thirds left. Then the candidate looks who answers for the
 	// addresses, so that the answer is there when the group is free.
 	suspectDivisor = 2
 	probeDivisor   = 4 // one look lasts ttl/4

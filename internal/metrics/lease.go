@@ -10,8 +10,8 @@ import (
 
 // Limits of buckets, chosen by us.
 var (
-	// A lease is renewed every 0.3 ttl and valid for nine tenths, so 0.6 is the rule; each resend costs
-	// 0.05, each round that is lost 0.3.
+	// A lease is renewed every ttl/3 and valid for nine tenths, so 0.57 is the rule; each resend costs
+	// 0.05, each round that is lost a third.
 	shareBuckets = []float64{0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.55, 0.6, 0.65, 0.7, 0.8, 0.9}
 	// For every ttl from 50 ms to 30 s.
 	leftBuckets = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.6, 0.75, 1, 2.5, 5, 10, 20, 30}
@@ -29,7 +29,7 @@ func newLeaseMetrics() leaseMetrics {
 		left: histogram("lease_left_seconds",
 			"What was left of the lease when it was renewed; of several groups that are renewed together, the least.", leftBuckets),
 		share: histogram("lease_left_ratio",
-			"The same as a share of the ttl: 0.6 is the rule, and at 0 the address falls silent.", shareBuckets),
+			"The same as a share of the ttl: 0.57 is the rule, and at 0 the address falls silent.", shareBuckets),
 		trip: histogram("lease_renewal_round_trip_seconds",
 			"From a request for renewal leaving to a majority having granted it, as the owner sees it. Not with a witness.", tripBuckets),
 		putOff: counter("lease_renewals_put_off_total", "Renewals that this machine was too slow for; the next one was due in time."),

@@ -30,7 +30,7 @@ func calmWorld(seed uint64, o Options) *world {
 // it ends with the first round that a majority refuses: a renewal interval and a
 // round trip.
 func TestClocksThatStand(t *testing.T) {
-	const renewal, slack = 3.0 / 10, 1.0 / 50 // in ttl; slack: packets, timers
+	const renewal, slack = 1.0 / 3, 1.0 / 50 // in ttl; slack: packets, timers
 	for _, tt := range []struct {
 		how   freeze
 		bound float64 // in ttl

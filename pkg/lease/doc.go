@@ -16,7 +16,7 @@
 //
 //   - a voter promises a group to one node for one ttl (voter.go);
 //   - a candidate asks the voters for a group that is free (candidate.go);
-//   - a holder renews its lease every 0.3 ttl and counts how long it is valid
+//   - a holder renews its lease every ttl/3 and counts how long it is valid
 //     (holder.go).
 //
 // A lease passes from holder to candidate by running out, by a release, or by

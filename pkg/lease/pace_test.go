@@ -59,8 +59,8 @@ func TestRenewals(t *testing.T) {
 		if diff := cmp.Diff([]time.Duration{0, step, 2 * step, 3 * step}, asked[:4]); diff != "" || lapsed != 0 {
 			t.Errorf("ttl %v: lapsed at %v, requests (-want +got):\n%s", ttl, lapsed, diff)
 		}
-		if step != 3*ttl/10 {
-			t.Errorf("ttl %v: renewed every %v, want 0.3 ttl", ttl, step)
+		if step != ttl/3 {
+			t.Errorf("ttl %v: renewed every %v, want ttl/3", ttl, step)
 		}
 	}
 }
@@ -76,8 +76,8 @@ func TestTriesBeforeALapse(t *testing.T) {
 			tries++
 		}
 	}
-	// The last answered request left at 600 ms.
-	if want := 600*time.Millisecond + ttl - ttl/marginDivisor; tries != 12 || lapsed != want {
+	// The last answered request left at 2/3 ttl.
+	if want := 2*RenewInterval(ttl) + ttl - ttl/marginDivisor; tries != 12 || lapsed != want {
 		t.Errorf("asked %d times, lapsed at %v, want 12 and %v; all: %v", tries, lapsed, want, asked)
 	}
 }

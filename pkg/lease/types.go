@@ -62,10 +62,9 @@ const (
 	// MaxName bounds the names of clusters, nodes and groups, in bytes.
 	MaxName = 63
 
-	// A round starts every 3/10 of a ttl, and is asked again every ttl/20: twelve tries before a lease lapses.
-	// Voters then forget a dead holder after 2.3 to 3.3 renewals (docs/decisions/0025).
-	renewNumerator   = 3
-	renewDenominator = 10
+	// A round starts every ttl/3, and is asked again every ttl/20: twelve tries before a lease lapses.
+	// Voters then forget a dead holder after 2 to 3 renewals (docs/decisions/0025).
+	renewDivisor = 3
 
 	resendDivisor    = 20  // an unanswered request is sent again after ttl/20
 	transferDivisor  = 50  // a transfer, its ticket and a release are repeated after ttl/50
@@ -93,7 +92,7 @@ const (
 
 // RenewInterval is how long after one round a holder begins the next: the
 // heartbeat of a lease with this ttl, as long as no answer is lost.
-func RenewInterval(ttl time.Duration) time.Duration { return ttl * renewNumerator / renewDenominator }
+func RenewInterval(ttl time.Duration) time.Duration { return ttl / renewDivisor }
 
 // Config is what a Machine needs to know. All fields are read once, by New.
 type Config struct {

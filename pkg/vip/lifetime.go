@@ -29,7 +29,7 @@ const (
 	// request to reach the kernel; a request that took longer is repeated.
 	soleMargin = kernelLate + 50*time.Millisecond
 	// MinSoleTTL is the shortest lease with which Sole makes sense: 0.9 ttl - soleMargin, cut to whole
-	// seconds, must outlast refreshEvery and a renewal interval of 0.3 ttl.
+	// seconds, must outlast refreshEvery and a renewal interval of ttl/3.
 	MinSoleTTL = 5 * time.Second
 	// putTries bounds the repeats of an addition that a stall overtook.
 	putTries = 3
