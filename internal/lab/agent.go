@@ -35,6 +35,7 @@ func (n *Node) StartAgent(ctx context.Context, extra ...string) error {
 	if n.machine {
 		cmd = n.mounted(cmd)
 	}
+	cmd.Env = append(cmd.Env, n.w.agentEnv...)
 	p, err := n.Start(AgentLog, cmd)
 	if err != nil {
 		return err
@@ -57,6 +58,9 @@ func (n *Node) mounted(cmd *exec.Cmd) *exec.Cmd {
 	const script = `mount --bind "$0" ` + machineDir + ` && exec "$@"`
 	return exec.Command("unshare", append([]string{"--mount", "--", "sh", "-c", script, n.Dir(), cmd.Path}, cmd.Args[1:]...)...)
 }
+
+// AgentEnvironment adds variables to the environment of agents that start from now on: a drop-in of the unit.
+func (w *World) AgentEnvironment(vars ...string) { w.agentEnv = append(w.agentEnv, vars...) }
 
 // StartAgents starts the agent of every node.
 func (w *World) StartAgents(ctx context.Context) error {

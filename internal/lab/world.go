@@ -57,6 +57,7 @@ type World struct {
 	nodes    []*Node
 	sw       *netspace
 	program  string
+	agentEnv []string
 	log      *slog.Logger
 
 	faultMu sync.Mutex

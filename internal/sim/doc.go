@@ -73,8 +73,8 @@
 //
 //	pause                        clocks              two owners until              mean      worst     bound
 //	no CPU, frozen processes     all run             never                         0         0         0
-//	suspend                      MONOTONIC stands    the agent next wakes up       0.04 ttl  0.25 ttl  1/3 + 1/50 ttl
-//	paused from outside          all stand           the later owner is heard, or  0.06 ttl  0.29 ttl  1/3 + 1/50 ttl
+//	suspend                      MONOTONIC stands    the agent next wakes up       0.04 ttl  0.24 ttl  1/3 + 1/50 ttl
+//	paused from outside          all stand           the later owner is heard, or  0.06 ttl  0.30 ttl  1/3 + 1/50 ttl
 //	                                                 a majority has refused
 //
 // A suspended machine's kernel does not know better: nftables counts jiffies. A

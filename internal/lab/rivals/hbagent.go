@@ -71,7 +71,19 @@ func shortly(d time.Duration) string {
 
 type hbagent struct {
 	w *lab.World
+	s Setting
 }
+
+// realtimeBelow is the ttl below which the agents get the drop-in that docs/operations.md has for a short one, as
+// keepalived gets its real-time priority.
+const realtimeBelow = 300 * time.Millisecond
+
+const realtimeDropIn = `[Service]
+Environment=HBAGENT_REALTIME=1
+LimitRTPRIO=1
+RestrictRealtime=no
+LimitRTTIME=3s
+`
 
 // Prepare writes one config for all three.
 func (t Hbagent) Prepare(w *lab.World, s Setting, o Options) (Cluster, error) {
@@ -93,7 +105,10 @@ func (t Hbagent) Prepare(w *lab.World, s Setting, o Options) (Cluster, error) {
 		further.Name, further.Addresses = fmt.Sprintf("g%d", i+1), []string{furtherAddress(i).String()}
 		c.Groups = append(c.Groups, further)
 	}
-	return &hbagent{w}, w.WriteConfig(c)
+	if s.Value < realtimeBelow {
+		w.AgentEnvironment("HBAGENT_REALTIME=1")
+	}
+	return &hbagent{w, s}, w.WriteConfig(c)
 }
 
 // furtherMost is how many addresses furtherAddress has.
@@ -163,7 +178,11 @@ func (h *hbagent) PIDs(node string) []int {
 }
 
 func (h *hbagent) Configs() map[string]string {
-	return files(h.w.Node("web1").ConfigFile())
+	f := files(h.w.Node("web1").ConfigFile())
+	if h.s.Value < realtimeBelow {
+		f["hbagent.service.d-realtime.conf"] = realtimeDropIn
+	}
+	return f
 }
 
 // files reads configuration files; of one that cannot be read it says why.
