@@ -8,7 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/hbagent/hbagent/internal/cli.version=$(VERSION) -X github.com/hbagent/hbagent/internal/cli.commit=$(COMMIT)
 
-.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench gobench report record sim schema scale cost latency outage handover chaos loss load screenshot database stage3 clean
+.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench gobench gobench-run report record sim schema scale cost latency outage handover chaos loss load screenshot database stage3 clean
 
 help: ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,8 +72,11 @@ bench: build ## hbagent beside keepalived, ucarp and pacemaker: outages, cost; w
 	$(GO) test -count=1 -tags bench ./internal/lab/rivals
 	$(MAKE) gobench
 
-gobench: ## Go benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./pkg/... ./internal/sim
+gobench: ## Go benchmarks of the hot paths; writes docs/benchmarks/data/gobench.txt, for benchstat too
+	NAMES=gobench scripts/record.sh
+
+gobench-run:
+	@$(GO) test -run '^$$' -bench . -skip 'Throughput|Forwarded' -benchmem ./pkg/... ./internal/sim ./internal/metrics
 
 sim: ## SECONDS (1000000) of cluster time in the simulator, from seed FROM (1), on one core
 	HBAGENT_SIM_SECONDS=$(or $(SECONDS),1000000) HBAGENT_SIM_FROM=$(or $(FROM),1) GOMAXPROCS=1 $(GO) test -count=1 -timeout 0 -run '^TestSimulation$$' -v ./internal/sim

@@ -19,6 +19,7 @@ for name in ${NAMES:-latency gate throughput forwarding handover stage3 database
   case $name in
     latency | handover) record "$name" make "$name" ;;
     gate) tests gate go test -run XXX -bench Gate -skip Throughput ./pkg/vip ;;
+    gobench) record gobench make gobench-run ;;
     throughput) tests throughput go test -run XXX -bench GateThroughput -benchtime 20x ./pkg/vip ;;
     forwarding) tests forwarding go test -run XXX -bench Forwarded -count 3 ./pkg/vip ;;
     database | stage3) tests "$name" make "$name" ;;

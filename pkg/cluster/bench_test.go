@@ -34,13 +34,13 @@ func BenchmarkIdle(b *testing.B) {
 		return sum, time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 	}
 	s0, cpu0 := count()
-	b.ResetTimer()
-	for range b.N {
+	windows := 0
+	for b.Loop() {
 		<-time.After(window)
+		windows++
 	}
-	b.StopTimer()
 	s1, cpu1 := count()
-	nodeSeconds := float64(len(nodes)) * window.Seconds() * float64(b.N)
+	nodeSeconds := float64(len(nodes)) * window.Seconds() * float64(windows)
 	b.ReportMetric(float64(s1.PacketsOut-s0.PacketsOut)/nodeSeconds, "packets-out/s/node")
 	b.ReportMetric(float64(s1.BytesOut-s0.BytesOut)/nodeSeconds, "bytes-out/s/node")
 	b.ReportMetric(float64(s1.StreamsOut-s0.StreamsOut)/nodeSeconds, "streams-out/s/node")
