@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 const gateTTL = time.Second
@@ -246,13 +247,15 @@ func TestGateEndsOnTime(t *testing.T) {
 		})
 		var last time.Duration // when it was seen alive
 		for {
-			seen := bootTime()
+			seen, late := bootTime(), lateTick(t)
 			live, err := liveElements(g.socket, TableName, familyINet, "live-web")
 			s.must(err)
 			if len(live) == 0 {
 				break
 			}
-			last = seen
+			if late <= g.tick {
+				last = seen
+			}
 		}
 		if last >= deadline {
 			t.Errorf("alive %v after the deadline", last-deadline)
@@ -260,6 +263,18 @@ func TestGateEndsOnTime(t *testing.T) {
 		worst = max(worst, deadline-last)
 	}
 	t.Logf("at worst %v before the deadline; a tick is %v", worst, g.tick)
+}
+
+// lateTick is how long ago the kernel last counted a tick. nftables counts in ticks, and a virtual machine whose
+// timekeeping processor was taken away counts them later than the other processor's packets pass: the
+// margin of a lease is for such, and not the gate (docs/protocol.md).
+func lateTick(t *testing.T) time.Duration {
+	t.Helper()
+	var coarse, now unix.Timespec
+	if err := errors.Join(unix.ClockGettime(unix.CLOCK_MONOTONIC_COARSE, &coarse), unix.ClockGettime(unix.CLOCK_MONOTONIC, &now)); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(now.Nano() - coarse.Nano())
 }
 
 func TestGateManyGroupsAndNames(t *testing.T) {
