@@ -20,7 +20,7 @@ const (
 
 // Limits of what is configured. Chosen by us.
 const (
-	maxPeers   = 128 // tried with 100: docs/scaling.md. All of their states are kept: at most maxPeers * maxState
+	maxPeers   = 128 // docs/scaling.md says which numbers were tried. All of their states are kept: at most maxPeers * maxState
 	maxName    = 63  // of a node: a DNS label; keeps headers and logs short
 	maxRunID   = 64  // run id and version share the 512 bytes of metadata
 	maxVersion = 64

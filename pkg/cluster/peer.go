@@ -18,6 +18,7 @@ const (
 	joinPause    = 50 * time.Millisecond // between them: the other side merges after it has answered
 	pushGap      = 20 * time.Millisecond // states to one peer, at most one in this time,
 	pushRate     = 1 << 20               // and not more than these bytes a second: a state of hundreds of groups takes the reader a while
+	joinSpread   = 20 * time.Millisecond // times the nodes: joins begin at random within it, so that what one brings spares the others
 	joinsAtOnce  = 8                     // a hundred nodes that start together would each open a stream to each other one
 	rttWeight    = 8                     // round trips: new = old + (sample - old)/8, as TCP does (RFC 6298)
 )
@@ -119,8 +120,14 @@ func (p *peer) sampleRTT(sample time.Duration) {
 func (c *Cluster) runPeer(ctx context.Context, p *peer) {
 	delay := minJoinDelay
 	var lastJoin, nextPush time.Time
-	join := time.NewTimer(0) // at once
+	spread := func() time.Time { return time.Now().Add(rand.N(joinSpread * time.Duration(len(c.order)))) }
+	joinAt := spread() // zero: not at all
+	join := time.NewTimer(time.Until(joinAt))
 	defer join.Stop()
+	plan := func(at time.Time) {
+		joinAt = at
+		join.Reset(time.Until(at))
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -130,17 +137,26 @@ func (c *Cluster) runPeer(ctx context.Context, p *peer) {
 			// Liveness changed, or a peer we believe dead was heard.
 			if c.isAlive(p) {
 				join.Stop()
-				delay = minJoinDelay
+				delay, joinAt = minJoinDelay, time.Time{}
 				continue
 			}
-			if p.wantJoin.Load() {
-				delay = minJoinDelay
-				join.Reset(time.Until(lastJoin.Add(minJoinDelay)))
-			} else {
-				join.Reset(jitter(delay)) // left: it comes back when it likes
+			if !p.wantJoin.Load() {
+				plan(time.Now().Add(jitter(delay))) // left: it comes back when it likes
+				continue
+			}
+			// Where many look at it, it mostly refutes its death before anybody has to join it. Every packet of it
+			// comes here: the time that is set only moves forward.
+			delay = minJoinDelay
+			at := spread()
+			if next := lastJoin.Add(minJoinDelay); at.Before(next) {
+				at = next
+			}
+			if joinAt.IsZero() || at.Before(joinAt) {
+				plan(at)
 			}
 
 		case <-join.C:
+			joinAt = time.Time{}
 			if c.isAlive(p) {
 				continue
 			}
@@ -155,7 +171,7 @@ func (c *Cluster) runPeer(ctx context.Context, p *peer) {
 			}
 			<-c.joining
 			if !c.isAlive(p) {
-				join.Reset(jitter(delay))
+				plan(time.Now().Add(jitter(delay)))
 				delay = min(delay*3/2, maxJoinDelay)
 			}
 

@@ -33,7 +33,7 @@ func (p Plan) Names() (names []string) {
 // Chosen by us.
 const (
 	TTL       = time.Second
-	atOnce    = 8                      // agents that are being started
+	atOnce    = 4                      // agents that are being started
 	lookEvery = 250 * time.Millisecond // at a status; each costs the machine that everything runs on
 	trouble   = 20                     // lines of an agent's log that an error carries
 )
