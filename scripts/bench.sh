@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures hbagent beside keepalived, ucarp and pacemaker, and writes docs/benchmarks. As root it installs them from
-# the distribution first; what is missing is left out, and the report says so. About 50 minutes on two cores that have
+# the distribution first; what is missing is left out, and the report says so. About 70 minutes on two cores that have
 # nothing else to do.
 #
 #   BENCH_RUNS=4         how often a scenario is played (a power cut three times as often, planned moves and
@@ -13,7 +13,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
-scripts/test-deps.sh bench
+# What cannot be installed is left out.
+scripts/test-deps.sh bench || echo "bench: not all could be installed: what is missing is left out" >&2
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 go build -o "$dir/labbench" ./internal/lab/labbench

@@ -60,6 +60,8 @@ type Run struct {
 	Results []Result  `json:"results"`
 	Quiet   []Quiet   `json:"quiet"` // moves that nobody asked for
 	Costs   []Cost    `json:"costs"`
+	// Failures are jobs that ended without a result, and why; those of results and batches stand there.
+	Failures []string `json:"failures,omitempty"`
 	Batches []Batch   `json:"batches"`
 }
 

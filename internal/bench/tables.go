@@ -247,5 +247,8 @@ func (r Run) failures() (out []string) {
 			out = append(out, fmt.Sprintf("%s, %s, %s: %s", text(b.Tool), text(b.Setting), fmt.Sprintf("%d addresses", b.Addresses), text(b.Failed)))
 		}
 	}
+	for _, f := range r.Failures {
+		out = append(out, text(f))
+	}
 	return out
 }

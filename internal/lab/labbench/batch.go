@@ -47,7 +47,7 @@ func (j job) batch(ctx context.Context, t rivals.Tool, s rivals.Setting) (f foun
 		f.Batches = []bench.Batch{b}
 		return f, nil
 	}
-	defer func() { err = errors.Join(err, site.close()) }()
+	defer site.end()
 	for range j.Runs {
 		spread, outage, err := site.moveMany(ctx, addrs)
 		if err != nil {

@@ -28,7 +28,7 @@ func (j job) costAtRest(ctx context.Context, t rivals.Tool, s rivals.Setting) (f
 	if err != nil {
 		return f, err
 	}
-	defer func() { err = errors.Join(err, site.close()) }()
+	defer site.end()
 	f.Configs = site.cluster.Configs()
 	if j.Groups > 1 {
 		f.Configs = nil // those of one group tell more
@@ -38,7 +38,7 @@ func (j job) costAtRest(ctx context.Context, t rivals.Tool, s rivals.Setting) (f
 		return f, err
 	}
 	site.unwatch() // every question of theirs would be counted
-	if err := pause(ctx, settled); err != nil {
+	if err := pause(ctx, max(settled, time.Until(j.Begin))); err != nil {
 		return f, err
 	}
 	before, err := site.takeAll()

@@ -28,6 +28,9 @@ const (
 // minutes.
 const jobLimit = 30 * time.Minute
 
+// together is how long clusters that are watched side by side may take to start.
+const together = 45 * time.Second
+
 // A job is what one sandbox does: one tool in one setting.
 type job struct {
 	Hbagent   string
@@ -40,6 +43,7 @@ type job struct {
 	Load      string        `json:",omitempty"` // of kindQuiet
 	Groups    int           `json:",omitempty"` // of kindCost
 	Span      time.Duration `json:",omitempty"` // how long is watched
+	Begin     time.Time     `json:",omitzero"`  // of the watching, where several jobs do it side by side
 }
 
 func (j job) String() string {
@@ -61,7 +65,9 @@ type found struct {
 	Quiet   []bench.Quiet
 	Costs   []bench.Cost
 	Batches []bench.Batch
-	Configs map[string]string
+
+	Failures []string
+	Configs  map[string]string
 }
 
 // tool finds the job's tool and setting.
@@ -104,6 +110,8 @@ func (j job) failed(err error) (f found) {
 		}
 	case kindBatch:
 		f.Batches = []bench.Batch{{Tool: j.Tool, Setting: j.Setting, Addresses: j.Addresses, Failed: err.Error()}}
+	default:
+		f.Failures = []string{fmt.Sprintf("%s: %v", j, err)}
 	}
 	return f
 }
@@ -121,10 +129,14 @@ func (m *merge) do(ctx context.Context, ph phase) error {
 	}
 	fmt.Fprintf(os.Stderr, "%s %s\n", time.Now().Format(time.TimeOnly), ph.name)
 	room := make(chan struct{}, ph.wide)
+	begin := time.Now().Add(together)
 	errs := make([]error, len(ph.jobs))
 	var all sync.WaitGroup
 	for i, j := range ph.jobs {
 		room <- struct{}{}
+		if ph.wide >= len(ph.jobs) && j.Span > 0 { // none looks while another one starts
+			j.Begin = begin
+		}
 		all.Go(func() {
 			defer func() { <-room }()
 			f, err := j.sandboxed(ctx)
@@ -173,6 +185,7 @@ func (m *merge) add(j job, f found) {
 	m.run.Quiet = append(m.run.Quiet, f.Quiet...)
 	m.run.Costs = append(m.run.Costs, f.Costs...)
 	m.run.Batches = append(m.run.Batches, f.Batches...)
+	m.run.Failures = append(m.run.Failures, f.Failures...)
 	for i, t := range m.run.Tools {
 		for k, s := range t.Settings {
 			if t.Name != j.Tool || s.Name != j.Setting {

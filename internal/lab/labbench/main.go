@@ -95,8 +95,10 @@ func outside(ctx context.Context, p *plan, docs, out string) error {
 	run.Machine.LoadAfter = bench.Load()
 	run.Seconds = time.Since(run.Began).Round(time.Second).Seconds()
 	printTables(os.Stdout, run)
-	if ctx.Err() != nil { // half a run replaces no whole one
-		docs, out = "", cmp.Or(out, os.TempDir())
+	if docs != "" && (err != nil || !p.whole() || ctx.Err() != nil) { // half a run replaces no whole one
+		dir, mkdir := os.MkdirTemp("", "hbagent-bench-")
+		err = errors.Join(err, mkdir, fmt.Errorf("the run is not whole, and docs/benchmarks as it was: to take it all the same, copy %s/run.json to %s and `make report`", dir, bench.RunFile))
+		docs, out = "", cmp.Or(out, dir)
 	}
 	return errors.Join(err, write(run, docs, out))
 }

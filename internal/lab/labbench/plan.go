@@ -42,6 +42,17 @@ type plan struct {
 	contenders []contender
 }
 
+// The least that the docs promise to watch.
+const (
+	wholeRest = 10 * time.Minute
+	wholeBusy = 2 * time.Minute
+)
+
+// whole tells whether nothing is left out that could be measured here.
+func (p *plan) whole() bool {
+	return len(p.only)+len(p.tools)+len(p.settings) == 0 && p.rest >= wholeRest && p.busy >= wholeBusy
+}
+
 // A contender is a tool that is measured.
 type contender struct {
 	name     string
@@ -143,11 +154,11 @@ func watched(tool string, s rivals.Setting) bool {
 }
 
 // choose gives the pace Fastest to the watched setting with the shortest heartbeat that moved nothing, neither at rest
-// nor on a busy machine; to the tool's default, where each of them did. A tool of which not all of this was watched
-// keeps what its adapter says.
+// nor on a busy machine; to the tool's default, where there is none. A tool of which nothing was watched keeps what its
+// adapter says.
 func (p *plan) choose(quiet []bench.Quiet) {
 	for _, c := range p.contenders {
-		best, known := -1, true
+		best, known := -1, false
 		for i, s := range c.settings {
 			if !watched(c.name, s) {
 				continue
@@ -158,13 +169,12 @@ func (p *plan) choose(quiet []bench.Quiet) {
 					watches, moves = watches+1, moves+q.Moves
 				}
 			}
-			known = known && watches == 2
-			if moves == 0 && (best < 0 || s.Heartbeat < c.settings[best].Heartbeat) {
+			known = known || watches == 2
+			if watches == 2 && moves == 0 && (best < 0 || s.Heartbeat < c.settings[best].Heartbeat) {
 				best = i
 			}
 		}
-		any := slices.ContainsFunc(c.settings, func(s rivals.Setting) bool { return watched(c.name, s) })
-		if !any || !known {
+		if !known {
 			continue
 		}
 		for i := range c.settings {
@@ -200,6 +210,9 @@ func (p *plan) work() []phase {
 		for _, n := range batches {
 			b := j
 			b.Kind, b.Addresses, b.Runs = kindBatch, n, half(p.runs)
+			if j.Tool == bench.HBAgent && n == batches[len(batches)-1] { // of which something is promised
+				b.Runs = 3 * p.runs
+			}
 			batch.add(b, among(p.only, onlyBatch) && paced(s, rivals.Default))
 		}
 	})

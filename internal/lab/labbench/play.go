@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -33,15 +32,22 @@ func (j job) play(ctx context.Context, t rivals.Tool, s rivals.Setting) (f found
 			}
 			continue
 		}
-		if !service || f.Configs == nil {
-			f.Configs = site.cluster.Configs()
+		if f.Configs == nil {
+			f.Configs = make(map[string]string)
+		}
+		for name, text := range site.cluster.Configs() {
+			if service {
+				name = "service-" + name
+			}
+			f.Configs[name] = text
 		}
 		for _, sc := range here {
 			r := site.repeat(ctx, sc, sc.times(j.Runs))
 			r.Tool, r.Setting = j.Tool, j.Setting
 			f.Results = append(f.Results, r)
 		}
-		if err := errors.Join(site.close(), ctx.Err()); err != nil {
+		site.end()
+		if err := ctx.Err(); err != nil {
 			return f, err
 		}
 	}

@@ -166,6 +166,20 @@ func TestSettings(t *testing.T) {
 	}
 }
 
+// A run that left something out, or watched for a shorter time, is not one for the docs.
+func TestWhole(t *testing.T) {
+	for want, plans := range map[bool][]plan{
+		true:  {{rest: wholeRest, busy: wholeBusy}},
+		false: {{rest: wholeRest}, {busy: wholeBusy}, {rest: wholeRest, busy: wholeBusy, only: []string{bench.Kill}}, {rest: wholeRest, busy: wholeBusy, tools: []string{bench.UCARP}}},
+	} {
+		for _, p := range plans {
+			if p.whole() != want {
+				t.Errorf("%+v: whole %v, want %v", p, !want, want)
+			}
+		}
+	}
+}
+
 // The fastest setting is the one that moved nothing, and not the one that was hoped for.
 func TestChooseTheFastestSafe(t *testing.T) {
 	quiet := func(moves ...int) (qs []bench.Quiet) {
@@ -183,7 +197,8 @@ func TestChooseTheFastestSafe(t *testing.T) {
 		{[]int{0, 0, 0, 1}, "ttl 100ms"},
 		{[]int{0, 1, 0, 1}, "ttl 100ms"},
 		{[]int{1, 1, 1, 1}, "ttl 1s"}, // none is: its default
-		{[]int{0, 0}, "ttl 50ms"},     // not all were watched: what the adapter says
+		{[]int{0, 0}, "ttl 300ms"},    // what could not be watched is not called safe
+		{nil, "ttl 50ms"},             // nothing was watched: what the adapter says
 	} {
 		p := &plan{hbagent: "/bin/true", tools: []string{bench.HBAgent}}
 		run := bench.Run{Format: bench.Format, Began: time.Unix(1, 0), Commit: "x"}

@@ -22,13 +22,13 @@ func (j job) quiet(ctx context.Context, t rivals.Tool, s rivals.Setting) (f foun
 	if err != nil {
 		return f, err
 	}
-	defer func() { err = errors.Join(err, site.close()) }()
+	defer site.end()
 	f.Configs = site.cluster.Configs()
 	owner, err := site.steady(ctx)
 	if err != nil { // a setting that never comes to rest moves all the time: that is what is counted
 		fmt.Fprintf(os.Stderr, "  %s: %v\n", j, err)
 	}
-	if err := pause(ctx, calm); err != nil {
+	if err := pause(ctx, max(calm, time.Until(j.Begin))); err != nil {
 		return f, err
 	}
 	from := time.Now()

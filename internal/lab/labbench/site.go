@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/hbagent/hbagent/internal/lab"
@@ -76,6 +77,13 @@ func (s *site) close() error {
 		s.unwatch()
 	}
 	return s.w.Close()
+}
+
+// end is close for a job that is done: what it found counts, whatever is left behind; the sandbox ends with it.
+func (s *site) end() {
+	if err := s.close(); err != nil {
+		fmt.Fprintf(os.Stderr, "  afterwards: %v\n", err)
+	}
 }
 
 // start starts the servers and the tool on every machine.

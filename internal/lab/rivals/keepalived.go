@@ -95,7 +95,6 @@ var keepalivedConf = template.Must(template.New("").Parse(`global_defs {
 	vrrp_garp_lower_prio_repeat 1
 	vrrp_rt_priority 50
 	vrrp_rlimit_rttime 1000000
-	vrrp_no_swap
 	script_user root
 	enable_script_security
 }
