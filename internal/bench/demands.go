@@ -16,6 +16,7 @@ type Verdict string
 const (
 	Reached     Verdict = "yes"
 	Missed      Verdict = "**no**"
+	Undecided   Verdict = "no difference seen at this n"
 	NotMeasured Verdict = "not measured"
 )
 
@@ -56,7 +57,7 @@ func (r Run) Demands() (out []Demand) {
 	for _, want := range takeovers {
 		out = append(out, r.takeover(want.ttl, want.median, want.max))
 	}
-	out = append(out, r.sameRate())
+	out = append(out, r.sameRate(), r.perHeartbeat())
 	for _, want := range takeovers {
 		c, ok := r.withTTL(want.ttl)
 		out = append(out, r.falseMoves("hbagent, ttl "+spell(want.ttl), c, ok))
@@ -83,6 +84,20 @@ func judge(ok bool) Verdict {
 	return Missed
 }
 
+// failing is a demand that was tried and failed, at least once: what the other times gave does not reach it.
+func (d Demand) failing(failed string) Demand {
+	if failed == "" {
+		return d
+	}
+	if d.Measured == dash {
+		d.Measured = "it failed"
+	} else {
+		d.Measured += "; others failed"
+	}
+	d.Verdict = Missed
+	return d
+}
+
 // found is a summary in one line.
 func (s Summary) found() string {
 	return fmt.Sprintf("median %s, max %s (n = %d)", span(s.Median), span(s.Max), s.N)
@@ -97,26 +112,8 @@ func (r Run) takeover(ttl time.Duration, median, most float64) Demand {
 		if s, ok := r.outages(c, PowerOff); ok {
 			d.Measured, d.Verdict = s.found(), judge(s.Median <= median && (most == 0 || s.Max <= most))
 		}
-	}
-	return d
-}
-
-// sameRate is the power-off beside keepalived, each with the same time between two heartbeats.
-func (r Run) sameRate() Demand {
-	d := Demand{What: "power-off at the same heartbeat rate: the client's outage", Asked: "not slower than keepalived (median)", Measured: dash, Verdict: NotMeasured}
-	var ours, theirs *Summary
-	for _, c := range r.at(Equal) {
-		s, ok := r.outages(c, PowerOff)
-		switch {
-		case ok && c.Tool.Name == HBAgent:
-			ours = &s
-		case ok && c.Tool.Name == Keepalived:
-			theirs = &s
-		}
-	}
-	if ours != nil && theirs != nil {
-		d.Measured = fmt.Sprintf("hbagent %s; keepalived %s", ours.found(), theirs.found())
-		d.Verdict = judge(ours.Median <= theirs.Median)
+		res, _ := r.result(c, PowerOff)
+		d = d.failing(res.Failed)
 	}
 	return d
 }
@@ -144,9 +141,13 @@ func (r Run) planned() Demand {
 	d := Demand{What: "planned move at ttl 1 s: time in which no machine answers for the address", Asked: fmt.Sprintf("median ≤ %d ms", wantedOwner), Measured: dash, Verdict: NotMeasured}
 	if c, ok := r.withTTL(time.Second); ok {
 		res, _ := r.result(c, Switchover)
-		if s, err := Summarize(each(res.Samples, none)); err == nil {
+		if s, err := Summarize(each(res.moved(), none)); err == nil {
 			d.Measured, d.Verdict = s.found(), judge(s.Median <= wantedOwner)
 		}
+		if n := stayed(res); n > 0 {
+			d.Measured, d.Verdict = strings.TrimPrefix(fmt.Sprintf("%s; %d of %d moved nothing", d.Measured, n, len(res.Samples)), dash+"; "), Missed
+		}
+		d = d.failing(res.Failed)
 	}
 	return d
 }
@@ -158,23 +159,26 @@ func (r Run) service() Demand {
 		if s, ok := r.outages(c, Service); ok {
 			d.Measured, d.Verdict = s.found(), judge(s.Max <= wantedService)
 		}
+		res, _ := r.result(c, Service)
+		d = d.failing(res.Failed)
 	}
 	return d
 }
 
 func (r Run) batch() Demand {
 	d := Demand{What: "1000 addresses taken over: from the first announcement to the last", Asked: fmt.Sprintf("≤ %d ms, each time", wantedBatch), Measured: dash, Verdict: NotMeasured}
-	worst := -1.0
+	worst, failed := -1.0, ""
 	for _, b := range r.Batches {
 		if b.Tool != HBAgent || b.Addresses != batchSize {
 			continue
 		}
+		failed = cmp.Or(failed, b.Failed)
 		if s, err := Summarize(b.Spread); err == nil && s.Max > worst {
 			worst = s.Max
 			d.Measured, d.Verdict = s.found(), judge(s.Max <= wantedBatch)
 		}
 	}
-	return d
+	return d.failing(failed)
 }
 
 // atRest are the demands on what an agent costs, on the node where it costs most.

@@ -14,7 +14,7 @@ func example() Run {
 		Tools: []Tool{
 			{Name: HBAgent, Version: "0.0", Settings: []Setting{
 				{Name: "ttl 1s", Pace: Default, Heartbeat: 300, Configs: map[string]string{"hbagent.toml": "[lease]\nttl = \"1s\"\n"}},
-				{Name: "ttl 3333ms", Pace: Equal, Heartbeat: 1000},
+				{Name: "ttl 3s", Pace: Equal, Heartbeat: 1000},
 				{Name: "ttl 300ms", Heartbeat: 90}, {Name: "ttl 100ms", Heartbeat: 30}, {Name: "ttl 50ms", Pace: Fastest, Heartbeat: 15}}},
 			{Name: Keepalived, Version: "v0.0", Settings: []Setting{
 				{Name: "advert_int 1", Pace: "default equal", Heartbeat: 1000, Configs: map[string]string{"keepalived.conf": "vrrp_instance web {\n}\n"}},

@@ -48,7 +48,7 @@ func (r Run) result(c chosen, scenario string) (Result, bool) {
 // outages summarizes the client's outages; false where there are none.
 func (r Run) outages(c chosen, scenario string) (Summary, bool) {
 	res, _ := r.result(c, scenario)
-	s, err := Summarize(each(res.Samples, outage))
+	s, err := Summarize(each(res.moved(), outage))
 	return s, err == nil
 }
 
@@ -79,11 +79,9 @@ func (r Run) costs(c chosen, groups func(int) bool) (out []Cost) {
 	return out
 }
 
-// few is a site with one group: further ones are counted from 0 by some.
-func few(groups int) bool { return groups <= 1 }
-
-// many is a site with 100 groups, or with one and 100 further ones.
-func many(groups int) bool { return groups >= 99 && groups <= 101 }
+// few and many are the sites whose costs are compared.
+func few(groups int) bool  { return groups == 1 }
+func many(groups int) bool { return groups == 100 }
 
 // duration reads the time in a setting's name: "ttl 300ms", "ttl 1 s". False where it has none.
 func duration(setting, key string) (time.Duration, bool) {

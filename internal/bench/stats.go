@@ -57,6 +57,14 @@ func outage(s Sample) float64 { return s.Outage }
 func two(s Sample) float64    { return s.Two }
 func none(s Sample) float64   { return s.None }
 
+// moved are the samples to be summed up: a planned move that moved nothing had no outage, and is no fast one (see stayed).
+func (r Result) moved() []Sample {
+	if r.Scenario != Switchover {
+		return r.Samples
+	}
+	return slices.DeleteFunc(slices.Clone(r.Samples), func(s Sample) bool { return s.Moves == 0 })
+}
+
 // unwanted is how many moves of these nobody asked for.
 func unwanted(samples []Sample) (n int) {
 	for _, s := range samples {

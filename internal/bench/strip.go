@@ -27,7 +27,7 @@ func (r Run) strips(pace string) []byte {
 		for _, c := range tools {
 			res, ok := r.result(c, scenario)
 			found = found || ok
-			values = append(values, each(res.Samples, outage)...)
+			values = append(values, each(res.moved(), outage)...)
 		}
 		if found {
 			played = append(played, scenario)
@@ -78,7 +78,7 @@ func (r Run) strip(d *drawing, axis logAxis, c chosen, scenario string, y float6
 	n := series(c.Tool.Name, r.names())
 	d.text(stripLeft-12, y+4, end, labelClass(n), short(c.Tool.Name+" "+c.Name, 28))
 	res, _ := r.result(c, scenario)
-	s, err := Summarize(each(res.Samples, outage))
+	s, err := Summarize(each(res.moved(), outage))
 	if err != nil {
 		why := "not played"
 		if res.Failed != "" {
@@ -87,7 +87,7 @@ func (r Run) strip(d *drawing, axis logAxis, c chosen, scenario string, y float6
 		d.text(plotWidth-16, y+4, end, "soft small", why)
 		return
 	}
-	for i, sample := range res.Samples {
+	for i, sample := range res.moved() {
 		_, part := math.Modf(float64(i) * math.Phi) // spread up and down, so that equal ones are seen
 		d.mark(n, axis.at(sample.Outage), y+(part-.5)*9, 3, seriesClass(n, "dot"))
 	}

@@ -15,6 +15,7 @@ func (r Run) summary() string {
 			t.head = append(t.head, text(tool.Name))
 		}
 	}
+	marked := false
 	// line adds a row of a scenario at a pace, where any tool played it.
 	line := func(what, pace, scenario string, pick func(Sample) float64) {
 		row, played := []string{what}, false
@@ -23,8 +24,12 @@ func (r Run) summary() string {
 			at := r.at(pace)
 			if i := slices.IndexFunc(at, func(c chosen) bool { return c.Tool.Name == tool.Name }); i >= 0 {
 				res, _ := r.result(at[i], scenario)
-				if s, err := Summarize(each(res.Samples, pick)); err == nil {
+				s, err := Summarize(each(res.moved(), pick))
+				if err == nil {
 					cell, played = fmt.Sprintf("**%s** (%s)", span(s.Median), span(s.Max)), true
+				}
+				if res.Failed != "" || stayed(res) > 0 {
+					cell, played, marked = cell+" †", true, true
 				}
 			}
 			row = append(row, cell)
@@ -60,5 +65,9 @@ func (r Run) summary() string {
 	}
 	cost("the owner at rest: memory, CPU of a core", func(c Cost) string { return fmt.Sprintf("%.1f MB, %.2f %%", c.MemoryMB, c.CPUPercent) })
 	cost("... traffic, in and out", func(c Cost) string { return fmt.Sprintf("%.1f kB/s", c.BytesPerS/1000) })
-	return "Measured side by side ([how, and everything else](docs/benchmarks/README.md)): how long a client had no answer, median (longest).\n\n" + t.String() + fmt.Sprintf("\n<sub>`make bench`, %s, %s.</sub>\n", r.Began.UTC().Format("2006-01-02"), text(r.Commit))
+	note := ""
+	if marked {
+		note = "\n† Not every time: what failed, and what moved nothing, is told [there](docs/benchmarks/README.md).\n"
+	}
+	return "Measured side by side ([how, and everything else](docs/benchmarks/README.md)): how long a client had no answer, median (longest).\n\n" + t.String() + note + fmt.Sprintf("\n<sub>`make bench`, %s, %s.</sub>\n", r.Began.UTC().Format("2006-01-02"), text(r.Commit))
 }

@@ -15,7 +15,7 @@ var paceTitles = map[string]string{
 
 var paceTold = map[string]string{
 	Equal:   "The owner is heard as often with every tool.",
-	Default: "What a tool does when its config says nothing about time.",
+	Default: "The times that a tool comes with, or that its manual gives where the config has to say one.",
 	Fastest: "The setting with the shortest heartbeat that moved nothing while nothing was asked for, at rest and busy; of a tool that was not watched at several, the one that its manual has as the fastest.",
 }
 
@@ -86,12 +86,15 @@ func resultCell(res Result, played bool) string {
 	if !played {
 		return dash
 	}
-	s, err := Summarize(each(res.Samples, outage))
+	s, err := Summarize(each(res.moved(), outage))
+	if err != nil && stayed(res) > 0 {
+		return fmt.Sprintf("moved nothing<br><sub>n %d</sub>", len(res.Samples))
+	}
 	if err != nil {
 		return "none: see below"
 	}
 	cell := fmt.Sprintf("%s<br><sub>n %d", s.shape(), s.N)
-	if n, err := Summarize(each(res.Samples, none)); err == nil {
+	if n, err := Summarize(each(res.moved(), none)); err == nil {
 		cell += fmt.Sprintf(" · none %s to %s", num(n.Min), num(n.Max))
 	}
 	if n, err := Summarize(each(res.Samples, two)); err == nil {
