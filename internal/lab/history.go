@@ -6,8 +6,13 @@ import (
 	"time"
 )
 
-// keepRecords bounds every observer's memory: a record each 5 ms for a quarter of an hour.
+// keepRecords bounds every observer's memory. When full, the older half is forgotten: of a record each millisecond the
+// last 100 s are always there.
 const keepRecords = 200_000
+
+// Watchable is how long an observer that looks so often may watch before it begins to forget: 1000 s at 5 ms. Where the
+// beginning is forgotten, the time until the first record that is left looks like one without an answer.
+func Watchable(every time.Duration) time.Duration { return keepRecords * every }
 
 // disorder is how much earlier than the record before it a record may be: observers add theirs when they know all of
 // it, from several goroutines.

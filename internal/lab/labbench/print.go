@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"slices"
 	"text/tabwriter"
 
 	"github.com/hbagent/hbagent/internal/bench"
@@ -24,8 +23,8 @@ func printTables(out io.Writer, run bench.Run) {
 			outage = append(outage, s.Outage)
 			two, none, unwanted = max(two, s.Two), max(none, s.None), unwanted+s.Unwanted
 		}
-		least, middle, most := spreadOf(outage)
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%d\t%s\n", r.Scenario, r.Tool, r.Setting, len(outage), least, middle, most, two, none, unwanted, r.Failed)
+		o, _ := bench.Summarize(outage) // zeros where there are none: Failed says why
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%.1f\t%.1f\t%.1f\t%.1f\t%.1f\t%d\t%s\n", r.Scenario, r.Tool, r.Setting, len(outage), o.Min, o.Median, o.Max, two, none, unwanted, r.Failed)
 	}
 	for _, q := range run.Quiet {
 		fmt.Fprintf(t, "%s for %.0f s\t%s\t%s\t%d moves\tlongest outage %.1f ms\ttwo %.1f ms\n", q.Load, q.Seconds, q.Tool, q.Setting, q.Moves, q.Outage, q.Two)
@@ -34,22 +33,8 @@ func printTables(out io.Writer, run bench.Run) {
 		fmt.Fprintf(t, "cost, %d groups\t%s\t%s\t%s\t%.1f MB\t%.2f %% of a core\t%.1f packets/s\t%.0f bytes/s\n", c.Groups, c.Tool, c.Setting, c.Node, c.MemoryMB, c.CPUPercent, c.PacketsPerS, c.BytesPerS)
 	}
 	for _, b := range run.Batches {
-		_, spread, most := spreadOf(b.Spread)
-		_, outage, _ := spreadOf(b.Outage)
-		fmt.Fprintf(t, "%d addresses\t%s\t%s\t%d\tspread: median %.1f ms\tmax %.1f ms\toutage: median %.1f ms\t%s\n", b.Addresses, b.Tool, b.Setting, len(b.Spread), spread, most, outage, b.Failed)
+		spread, _ := bench.Summarize(b.Spread)
+		outage, _ := bench.Summarize(b.Outage)
+		fmt.Fprintf(t, "%d addresses\t%s\t%s\t%d\tspread: median %.1f ms\tmax %.1f ms\toutage: median %.1f ms\t%s\n", b.Addresses, b.Tool, b.Setting, len(b.Spread), spread.Median, spread.Max, outage.Median, b.Failed)
 	}
-}
-
-// spreadOf returns the least, the middle and the greatest of a list; zeros for an empty one.
-func spreadOf(list []float64) (least, middle, most float64) {
-	if len(list) == 0 {
-		return 0, 0, 0
-	}
-	list = slices.Sorted(slices.Values(list))
-	if n := len(list); n%2 == 0 {
-		middle = (list[n/2-1] + list[n/2]) / 2
-	} else {
-		middle = list[n/2]
-	}
-	return list[0], middle, list[len(list)-1]
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hbagent/hbagent/internal/bench"
+	"github.com/hbagent/hbagent/internal/lab"
 	"github.com/hbagent/hbagent/internal/lab/rivals"
 )
 
@@ -18,6 +19,9 @@ const calm = 3 * time.Second
 // quiet watches a cluster of which nothing is asked, at rest or with every core taken by busy loops at nice 0. Observers
 // look at it calmly; each tool has the priority that its unit, or its manual, gives it.
 func (j job) quiet(ctx context.Context, t rivals.Tool, s rivals.Setting) (f found, err error) {
+	if err := watchable(j.Span); err != nil {
+		return f, err
+	}
 	site, err := newSite(ctx, j.Hbagent, t, s, rivals.Options{}, calmly)
 	if err != nil {
 		return f, err
@@ -48,4 +52,12 @@ func (j job) quiet(ctx context.Context, t rivals.Tool, s rivals.Setting) (f foun
 	fmt.Fprintf(os.Stderr, "  %s: %d moves, longest outage %.1f ms, two %.1f ms\n", j, q.Moves, q.Outage, q.Two)
 	f.Quiet = []bench.Quiet{q}
 	return f, nil
+}
+
+// watchable refuses a quiet time whose beginning the observers would have forgotten at its end.
+func watchable(span time.Duration) error {
+	if most := lab.Watchable(calmly.echo) - steadyLimit - calm - time.Second; span > most { // a second to start in
+		return fmt.Errorf("%v with nothing asked for: the observers remember %v at most; give -rest and -busy less", span, most)
+	}
+	return nil
 }
