@@ -1,7 +1,7 @@
 // Labrecord runs a command that measures something, and keeps what it printed, with where that comes from, so that the
 // docs can have it word for word:
 //
-//	labrecord -name latency -as 'make latency' -- scripts/latency.sh
+//	labrecord -name latency -- make latency
 //
 // It writes docs/benchmarks/data/NAME.txt, when the command has succeeded, and then brings every page up to date that is
 // made of such files. Without a command it does the latter alone. It is run at the root of the repository.
@@ -30,18 +30,17 @@ const leave = 30 * time.Second
 
 func main() {
 	name := flag.String("name", "", "of the file to write, without .txt")
-	as := flag.String("as", "", "the command as the docs show it (default: as it is run)")
 	tests := flag.Bool("go-test", false, "the command is `go test -v`: keep what the tests say, and not that they pass")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *name, *as, *tests, flag.Args()); err != nil {
+	if err := run(ctx, *name, *tests, flag.Args()); err != nil {
 		fmt.Fprintf(os.Stderr, "labrecord: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, name, as string, tests bool, command []string) error {
+func run(ctx context.Context, name string, tests bool, command []string) error {
 	if (name == "") != (len(command) == 0) {
 		return errors.New("-name and a command go together; see go doc ./internal/lab/labrecord")
 	}
@@ -49,9 +48,6 @@ func run(ctx context.Context, name, as string, tests bool, command []string) err
 		r, err := record(ctx, name, command)
 		if err != nil {
 			return err
-		}
-		if as != "" {
-			r.Command = as
 		}
 		if tests {
 			r.Output = testOutput(r.Output)

@@ -32,18 +32,21 @@ func TestRun(t *testing.T) {
 	}
 	file := filepath.Join(bench.DataDir, "it.txt")
 	for _, bad := range [][]string{{"sh", "-c", "echo 3 ms; exit 1"}, {"true"}} {
-		if err := run(t.Context(), "it", "", false, bad); err == nil {
+		if err := run(t.Context(), "it", false, bad); err == nil {
 			t.Errorf("%v is recorded", bad)
 		}
 		if _, err := os.Stat(file); !os.IsNotExist(err) {
 			t.Errorf("%v: %v", bad, err)
 		}
 	}
-	if err := run(t.Context(), "it", "make it", true, []string{"printf", "=== RUN   Test\n    x_test.go:7: %s\nPASS\n", "3 ms"}); err != nil {
+	if err := os.WriteFile("it.sh", []byte("printf '=== RUN   Test\n    x_test.go:7: 3 ms\nPASS\n'\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(t.Context(), "it", true, []string{"sh", "it.sh"}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(doc)
-	if err != nil || !strings.Contains(string(got), "```text\n3 ms\n```") || !strings.Contains(string(got), "`make it`") || !strings.Contains(string(got), "commit "+head) {
+	if err != nil || !strings.Contains(string(got), "```text\n3 ms\n```") || !strings.Contains(string(got), "`sh it.sh`") || !strings.Contains(string(got), "commit "+head) {
 		t.Errorf("the doc is %s, %v", got, err)
 	}
 	// What was recorded makes no other source; a changed program does.
@@ -59,7 +62,7 @@ func TestRun(t *testing.T) {
 	if again, err := commit(t.Context()); err != nil || again != head+"-dirty" {
 		t.Errorf("commit %q of a changed source, %v", again, err)
 	}
-	if err := run(t.Context(), "it", "", false, nil); err == nil {
+	if err := run(t.Context(), "it", false, nil); err == nil {
 		t.Error("a name without a command")
 	}
 }

@@ -47,7 +47,7 @@ type Setting struct {
 
 // Options are the same for every tool.
 type Options struct {
-	Addresses []netip.Prefix // move together; the first one is what observers watch. Default: lab.Floating4
+	Addresses []netip.Prefix // move together; the benchmark watches the last one. Default: lab.Floating4
 	// Service: watch the web server of each machine (HTTP on 127.0.0.1:80, every 200 ms, two failures), and move when
 	// it fails. A tool that cannot ask that often asks as often as it can, and one that cannot at all returns ErrCannot.
 	Service bool
