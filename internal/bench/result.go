@@ -62,7 +62,7 @@ type Run struct {
 	Costs   []Cost    `json:"costs"`
 	// Failures are jobs that ended without a result, and why; those of results and batches stand there.
 	Failures []string `json:"failures,omitempty"`
-	Batches []Batch   `json:"batches"`
+	Batches  []Batch  `json:"batches"`
 }
 
 // A Machine is the one that everything ran on, nodes, client and observers alike.
