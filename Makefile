@@ -90,7 +90,7 @@ record: build ## run what docs/measurements.md shows, NAMES of it, and keep what
 schema: ## docs/schema, from the Go types: after adding a key to a --json output
 	$(GO) test ./internal/cli -run '^TestSchemas$$' -update
 
-scale: build ## what grows with nodes, voters and groups: docs/scaling.md; a quarter of an hour, SCALE_ONLY=3x3x1,... takes some
+scale: build ## what grows with nodes, voters and groups: docs/scaling.md; up to half an hour, SCALE_ONLY=3x3x1,... takes some
 	scripts/scale.sh
 
 cost: build ## what three agents cost at rest: memory, CPU, packets

@@ -104,6 +104,10 @@ func (s Scale) Validate() error {
 			if t.Groups < 1 || t.Last < t.First {
 				v.bad(where, "takeover %d is of %d groups, and lasts from %v to %v ms", i, t.Groups, t.First, t.Last)
 			}
+			v.count(where+": two", t.Two)
+			if t.Two > t.Groups || t.Two > 0 && p.Failed == "" {
+				v.bad(where, "takeover %d: two nodes announced %d of %d addresses, and it does not say so (failed)", i, t.Two, t.Groups)
+			}
 		}
 	}
 	return errors.Join(v.problems...)

@@ -6,6 +6,8 @@
 // For each it prints the cost of an agent at rest, how long `hbagent status` takes, and how long the groups of a node
 // that loses its power are without an owner. -only 3x3x1,100x5x1 takes some of the clusters: nodes, voters, groups. It
 // needs no root.
+//
+// Until the run is whole, what it has is in FILE.partial, as valid as FILE; an interrupted run leaves it there.
 package main
 
 import (
@@ -14,6 +16,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -24,24 +27,24 @@ import (
 	"github.com/hbagent/hbagent/internal/lab/scale"
 )
 
-// plans are the clusters of a whole run, which takes a quarter of an hour.
+// plans are the clusters of a whole run. Those that tell most come first: a run may be interrupted.
 var plans = []scale.Plan{
 	{Nodes: 3, Voters: 3, Groups: 1, Candidates: 3},
+	{Nodes: 5, Voters: 5, Groups: 1, Candidates: 5},
+	{Nodes: 9, Voters: 5, Groups: 1, Candidates: 9},
+	{Nodes: 25, Voters: 5, Groups: 1, Candidates: 25},
 	{Nodes: 3, Voters: 3, Groups: 10, Candidates: 3},
 	{Nodes: 3, Voters: 3, Groups: 100, Candidates: 3},
 	{Nodes: 3, Voters: 3, Groups: 500, Candidates: 3},
-	{Nodes: 5, Voters: 5, Groups: 1, Candidates: 5},
-	{Nodes: 9, Voters: 5, Groups: 1, Candidates: 9},
-	{Nodes: 9, Voters: 9, Groups: 1, Candidates: 9},
-	{Nodes: 25, Voters: 5, Groups: 1, Candidates: 25},
 	{Nodes: 25, Voters: 25, Groups: 1, Candidates: 25},
 	{Nodes: 100, Voters: 5, Groups: 1, Candidates: 100},
+	{Nodes: 9, Voters: 9, Groups: 1, Candidates: 9},
 	{Nodes: 100, Voters: 5, Groups: 100, Candidates: 3},
 	{Nodes: 100, Voters: 5, Groups: 500, Candidates: 3},
 	{Nodes: 100, Voters: 100, Groups: 1, Candidates: 100},
 }
 
-// each bounds one cluster (chosen by us: fifteen minutes for all, also where the largest do not come to rest).
+// each bounds one cluster (chosen by us: half an hour for all thirteen, also where none comes to rest).
 const each = 150 * time.Second
 
 func main() {
@@ -53,6 +56,7 @@ func main() {
 	flag.DurationVar(&o.span, "for", 20*time.Second, "how long each cluster is watched at rest")
 	flag.IntVar(&o.takeovers, "takeovers", 3, "how often the node with most groups loses its power")
 	flag.IntVar(&o.runs, "status", 10, "how often the status is asked for, on two nodes")
+	flag.BoolVar(&o.dirty, "dirty", false, "the program was built from a tree with changes that no commit has")
 	flag.Parse()
 	lab.RunTool("labscale", o.run)
 }
@@ -61,6 +65,7 @@ type options struct {
 	hbagent, out, only string
 	span               time.Duration
 	takeovers, runs    int
+	dirty              bool
 }
 
 func (o options) run(ctx context.Context) error {
@@ -72,24 +77,44 @@ func (o options) run(ctx context.Context) error {
 	if s.Commit, err = commit(ctx, o.hbagent); err != nil {
 		return err
 	}
+	if o.dirty {
+		s.Commit += "-dirty"
+	}
+	return collect(ctx, s, todo, o.out, o.point)
+}
+
+// collect measures every plan and writes the results to out, if that is a name. A cluster that fails says so in its point,
+// and the next one follows. After each, all until then is written to out.partial. When ctx ends that is all that is left,
+// without the cluster that was cut short: half a run replaces no whole one.
+func collect(ctx context.Context, s bench.Scale, todo []scale.Plan, out string, measure func(context.Context, scale.Plan) bench.ScalePoint) error {
+	write := func(file string) error {
+		if out == "" {
+			return nil
+		}
+		s.Seconds, s.Machine.LoadAfter = time.Since(s.Began).Seconds(), bench.Load()
+		return bench.WriteScale(file, s)
+	}
+	partial := out + ".partial"
 	var failed []string
 	for _, plan := range todo {
-		p, err := o.point(ctx, plan)
-		if err != nil {
-			return err
+		p := measure(ctx, plan)
+		if err := ctx.Err(); err != nil {
+			return interrupted(err, len(s.Points), len(todo), out, partial)
 		}
 		s.Points = append(s.Points, p)
 		fmt.Println(line(p))
 		if p.Failed != "" {
 			failed = append(failed, fmt.Sprintf("%dx%dx%d", p.Nodes, p.Voters, p.Groups))
 		}
-		if ctx.Err() != nil {
-			return ctx.Err()
+		if err := write(partial); err != nil { // the end tells it again; what is still to be measured is worth going on
+			fmt.Fprintln(os.Stderr, "labscale:", err)
 		}
 	}
-	s.Seconds, s.Machine.LoadAfter = time.Since(s.Began).Seconds(), bench.Load()
-	if o.out != "" {
-		if err := bench.WriteScale(o.out, s); err != nil {
+	if err := write(out); err != nil {
+		return err
+	}
+	if out != "" {
+		if err := os.Remove(partial); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
@@ -97,6 +122,15 @@ func (o options) run(ctx context.Context) error {
 		return errors.New("not all was well in " + strings.Join(failed, ", "))
 	}
 	return nil
+}
+
+// interrupted says what there is of a run that was cut short.
+func interrupted(err error, done, todo int, out, partial string) error {
+	err = fmt.Errorf("after %d of %d clusters: %w", done, todo, err)
+	if out == "" || done == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; %s is as it was, these are in %s", err, out, partial)
 }
 
 // chosen are the plans that a list names.
@@ -119,16 +153,21 @@ func chosen(only string) ([]scale.Plan, error) {
 	return out, nil
 }
 
-func (o options) point(ctx context.Context, plan scale.Plan) (p bench.ScalePoint, err error) {
+// point measures one cluster. What goes wrong is in Failed, beside what was measured all the same.
+func (o options) point(ctx context.Context, plan scale.Plan) bench.ScalePoint {
 	ctx, cancel := context.WithTimeout(ctx, each)
 	defer cancel()
 	w, err := lab.New(ctx, lab.Options{Hbagent: o.hbagent, Nodes: plan.Names(), Wide: true})
 	if err != nil {
-		return p, err
+		p := plan.Point()
+		p.Failed = err.Error()
+		return p
 	}
-	defer func() { err = errors.Join(err, w.Close()) }()
-	p = scale.Measure(ctx, w, plan, o.hbagent, o.span, o.runs, o.takeovers)
-	return p, nil
+	p := scale.Measure(ctx, w, plan, o.hbagent, o.span, o.runs, o.takeovers)
+	if err := w.Close(); err != nil {
+		p.Failed = strings.TrimPrefix(p.Failed+"; ", "; ") + "taking it down: " + err.Error()
+	}
+	return p
 }
 
 // line is a point for people.
@@ -144,6 +183,9 @@ func line(p bench.ScalePoint) string {
 	s += fmt.Sprintf("; status %.1f ms, %.1f kB; takeovers", p.Status, p.StatusKB)
 	for _, t := range p.Takeovers {
 		s += fmt.Sprintf(" %.0f..%.0f ms", t.First, t.Last)
+		if t.Two > 0 {
+			s += fmt.Sprintf(" (%d addresses by two nodes)", t.Two)
+		}
 	}
 	if p.Failed != "" {
 		s += "\n  FAILED: " + p.Failed

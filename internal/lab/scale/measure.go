@@ -1,10 +1,10 @@
 package scale
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -138,7 +138,7 @@ func (s *Site) Status(ctx context.Context, hbagent string, runs int, p *bench.Sc
 }
 
 // Takeover takes the power of the node with most groups, and waits until others own them all; then it switches the node on
-// again, and waits until all is well.
+// again, and waits until all is well. The cut comes at any point of a round of renewal and of probing, as in life.
 func (s *Site) Takeover(ctx context.Context) (bench.Takeover, error) {
 	victim, owned, err := s.Owner(ctx)
 	if err != nil {
@@ -152,6 +152,9 @@ func (s *Site) Takeover(ctx context.Context) (bench.Takeover, error) {
 	defer stop()
 	watch, err := s.W.WatchAnnouncements(watching, targets...)
 	if err != nil {
+		return bench.Takeover{}, err
+	}
+	if err := pause(ctx, rand.N(phase)); err != nil {
 		return bench.Takeover{}, err
 	}
 	at := time.Now()
@@ -218,31 +221,44 @@ func claimsOf(list []lab.Announcement, without string) map[netip.Addr]claimed {
 	return out
 }
 
+// phase is within what a power cut comes at random: three rounds of renewal (ttl/3), and one of probing (1 s).
+const phase = TTL
+
 // Settled is how long agents are left alone before their costs are taken: announcements after a takeover last 5 s.
 const Settled = 8 * time.Second
 
 // Measure fills a point in a world of Plan.Names: the costs over span, `hbagent status` runs times, and takeovers.
 func Measure(ctx context.Context, w *lab.World, plan Plan, hbagent string, span time.Duration, runs, takeovers int) (p bench.ScalePoint) {
-	p = bench.ScalePoint{Nodes: plan.Nodes, Voters: plan.Voters, Groups: plan.Groups, Candidates: plan.Candidates, TTL: float64(TTL.Milliseconds()), Transport: "namespaces"}
+	p = plan.Point()
 	err := func() error {
 		s, err := Start(ctx, w, plan)
 		if err != nil {
 			return err
 		}
 		p.Ready = s.Ready.Seconds()
-		err = errors.Join(s.OwnedOnce(), pause(ctx, Settled))
-		if err = cmp.Or(err, s.Costs(ctx, span, &p)); err != nil {
+		if err := s.OwnedOnce(); err != nil {
+			return err
+		}
+		if err := pause(ctx, Settled); err != nil {
+			return err
+		}
+		if err := s.Costs(ctx, span, &p); err != nil {
 			return err
 		}
 		if err := s.Status(ctx, hbagent, runs, &p); err != nil {
 			return err
 		}
+		two := 0
 		for range takeovers {
 			t, err := s.Takeover(ctx)
 			if err != nil {
 				return fmt.Errorf("takeover: %w", err)
 			}
 			p.Takeovers = append(p.Takeovers, t)
+			two += t.Two
+		}
+		if two > 0 {
+			return fmt.Errorf("%d times two nodes announced the same address of a node that had lost its power", two)
 		}
 		if lines := s.Complaints(); len(lines) > 0 {
 			return fmt.Errorf("%d complaints, the first: %s", len(lines), lines[0])

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hbagent/hbagent/internal/bench"
 	"github.com/hbagent/hbagent/internal/control"
 	"github.com/hbagent/hbagent/internal/lab"
 )
@@ -20,6 +21,14 @@ type Plan struct {
 	// Candidates is how many nodes may own a group. With as many as there are nodes, one node owns all groups; with
 	// fewer, the groups are spread over all nodes.
 	Candidates int
+}
+
+// Point is what a measurement begins with: the size, and nothing measured.
+func (p Plan) Point() bench.ScalePoint {
+	return bench.ScalePoint{
+		Nodes: p.Nodes, Voters: p.Voters, Groups: p.Groups, Candidates: p.Candidates,
+		TTL: float64(TTL.Milliseconds()), Transport: "namespaces",
+	}
 }
 
 // Names are those of the machines.
