@@ -165,6 +165,9 @@ func (c *Cluster) memberAlive(n *memberlist.Node) {
 		}
 		p.runIDBefore, p.runID = p.runID, meta.RunID
 	}
+	if meta.Instance != p.instance {
+		p.wakePush() // it knows nothing, also where nobody noticed that it was away
+	}
 	p.instance = meta.Instance
 	p.incarnation = max(p.incarnation, meta.Instance)
 	c.setAliveLocked(p, true, ReasonJoined)

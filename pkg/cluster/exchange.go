@@ -77,21 +77,25 @@ func (c *Cluster) lacking(known map[string][2]uint64, join bool) (names []string
 	return names
 }
 
-// relay sends p what it has asked for of what we know of others: in datagrams where they fit. One such request of a peer is
-// served at a time; another that comes meanwhile is dropped, and repeated with the next exchange.
+// relay sends p what it has asked for of what we know of others: in datagrams where they fit, one state after the other. What is
+// asked for meanwhile joins what is left.
 func (c *Cluster) relay(p *peer, names []string) {
-	if !p.relaying.CompareAndSwap(false, true) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, name := range names {
+		if c.peers[name] != nil && name != p.name {
+			p.wanted[name] = true
+		}
+	}
+	if p.relaying || len(p.wanted) == 0 {
 		return
 	}
-	started := c.spawn(func() {
-		defer p.relaying.Store(false)
-		for _, name := range names {
-			c.mu.Lock()
-			var raw []byte
-			if q := c.peers[name]; q != nil && q != p {
-				raw = q.known.raw
+	p.relaying = c.spawn(func() {
+		for {
+			name, raw := c.nextWanted(p)
+			if name == "" {
+				return
 			}
-			c.mu.Unlock()
 			var err error
 			switch {
 			case raw == nil:
@@ -102,11 +106,19 @@ func (c *Cluster) relay(p *peer, names []string) {
 			}
 			if err != nil {
 				c.logger.Debug("cannot relay a state", "peer", p.name, "node", name, "err", err)
-				return
 			}
 		}
 	})
-	if !started {
-		p.relaying.Store(false)
+}
+
+// nextWanted takes one out of what p wants; no name: that was all, and the relay ends.
+func (c *Cluster) nextWanted(p *peer) (name string, raw []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range p.wanted {
+		delete(p.wanted, name)
+		return name, c.peers[name].known.raw
 	}
+	p.relaying = false
+	return "", nil
 }

@@ -82,3 +82,47 @@ func TestExchangeRaisesIncarnation(t *testing.T) {
 		t.Errorf("incarnation %d is not above %d", got, future)
 	}
 }
+
+// Many are asked for in several messages, which all come while the first is served.
+func TestAllThatIsAskedForIsRelayed(t *testing.T) {
+	t.Parallel()
+	names := []string{"web1", "web2"}
+	for i := range 2*maxPulled + 3 {
+		names = append(names, fmt.Sprintf("node%02d", i))
+	}
+	nw := newNetwork(t, names...)
+	a, b := nw.startOnly("web1"), nw.startOnly("web2")
+	for _, name := range names[2:] {
+		s := NodeState{Node: name, Incarnation: 1, Seq: 1, Maintenance: strings.Repeat("x", maxStateDatagram)} // each a stream
+		if err := a.takeState(s, mustJSON(s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.takeExchange(a.encodeExchange(), false); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, "all states are pulled", func() bool { return len(b.States()) == len(names)-2 })
+}
+
+// What cannot be sent does not keep back the rest, and the next request is served.
+func TestRelayOutlivesErrors(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork(t, "web1", "web2", "db1", "db2")
+	a := nw.startOnly("web1")
+	for _, name := range []string{"db1", "db2"} {
+		s := NodeState{Node: name, Incarnation: 1, Seq: 1, Maintenance: strings.Repeat("x", maxStateDatagram)}
+		if err := a.takeState(s, mustJSON(s)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := a.peers["web2"]
+	a.relay(p, []string{"db1", "db2", "web2", "stranger"}) // nobody listens there
+	poll(t, "it gives up", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return !p.relaying && len(p.wanted) == 0
+	})
+	b := nw.startOnly("web2")
+	a.relay(p, []string{"db1", "db2"})
+	poll(t, "both states arrive", func() bool { return len(b.States()) == 2 })
+}

@@ -48,7 +48,6 @@ type peer struct {
 	unreadable   atomic.Uint64
 	unreadableAt atomic.Int64 // Unix time in nanoseconds
 	answering    answering    // of the goroutine that reads packets
-	relaying     atomic.Bool  // states of others are being sent there
 
 	// Guarded by Cluster.mu.
 	alive        bool
@@ -61,9 +60,11 @@ type peer struct {
 	incarnation  uint64 // highest known; calls name it
 	replay       replayWindow
 	known        known
-	toldAlive    bool    // what the handler was told last
-	toldReason   string  //
-	toldState    version //
+	wanted       map[string]bool // nodes whose states it has asked us for: configured ones
+	relaying     bool            // they are being sent
+	toldAlive    bool            // what the handler was told last
+	toldReason   string          //
+	toldState    version         //
 }
 
 func newPeer(p Peer, port int) *peer {
@@ -75,6 +76,8 @@ func newPeer(p Peer, port int) *peer {
 		dest: memberlist.Address{Addr: addr.String(), Name: p.Name},
 		push: make(chan struct{}, 1),
 		join: make(chan struct{}, 1),
+
+		wanted: map[string]bool{},
 	}
 	q.wantJoin.Store(true)
 	return q

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/hashicorp/memberlist"
 )
 
 func mustPublish(t *testing.T, n *node, s NodeState) {
@@ -172,6 +173,32 @@ func TestVersionOrder(t *testing.T) {
 			if got := a.newerThan(b); got != (i > j) {
 				t.Errorf("%v newer than %v: %v", a, b, got)
 			}
+		}
+	}
+}
+
+// A restart that nobody noticed: the peer was alive all the time, and knows nothing now.
+func TestRestartedPeerIsToldOurState(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork(t, "web1", "web2")
+	c := nw.startOnly("web1") // nobody pushes: nobody runs Run
+	p := c.peers["web2"]
+	seen := func(instance uint64) (told bool) {
+		meta := mustJSON(metadata{RunID: "run", Version: "1.0", Protocol: protocolVersion, Instance: instance})
+		delegate{c.Cluster}.NotifyUpdate(&memberlist.Node{Name: "web2", Meta: meta})
+		select {
+		case <-p.push:
+			return true
+		default:
+			return false
+		}
+	}
+	for i, step := range []struct {
+		instance uint64
+		told     bool
+	}{{1, true}, {1, false}, {2, true}, {2, false}} {
+		if told := seen(step.instance); told != step.told {
+			t.Errorf("step %d, instance %d: told our state %v, want %v", i, step.instance, told, step.told)
 		}
 	}
 }
