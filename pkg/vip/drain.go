@@ -96,7 +96,12 @@ func (m *Manager) drain(h *hold, to NextHop, until time.Duration) error {
 	}
 	m.settle(loopbackIndex, h.addrs)
 	m.gating.Lock()
-	err = gate.Drain(h.name, asks, until)
+	// All of that takes time, and the gate lets TCP pass until the drain's end: only who still has the lease may say so.
+	if left := h.left(m.now()); left > 0 {
+		err = gate.Drain(h.name, asks, until)
+	} else {
+		err = fmt.Errorf("%w: %v left", ErrDeadline, left)
+	}
 	m.gating.Unlock()
 	if err == nil {
 		if hops := m.inherit(h.name, to, until); hops != nil {

@@ -193,6 +193,26 @@ func TestDrainFails(t *testing.T) {
 	}
 }
 
+// The lease ends while the addresses come to loopback: TCP must not pass for the rest of the drain.
+func TestDrainTooLate(t *testing.T) {
+	m, k, _ := draining(t)
+	clock := time.Hour
+	m.now = func() time.Duration { return clock }
+	k.onPut = func(netip.Addr) error { clock += 30 * time.Second; return nil } // two addresses, and a minute of lease
+	if err := m.Drain("web", hopOf(2), time.Hour+2*time.Minute); !errors.Is(err, ErrDeadline) {
+		t.Errorf("Drain: %v, want %v", err, ErrDeadline)
+	}
+	story := k.story()
+	if slices.Contains(story, "gate drain web") || !slices.Contains(story, "gate shut web") {
+		t.Errorf("story %q, want the gate shut and not draining", story)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, d := m.Draining("web"); d || len(k.addrs) != 0 {
+		t.Errorf("draining %v, %d addresses left", d, len(k.addrs))
+	}
+}
+
 func TestHandoverRefusals(t *testing.T) {
 	m, _, _ := draining(t)
 	noIPv6 := hopOf(2)

@@ -130,6 +130,12 @@ func (h *hold) until(now time.Duration) (time.Duration, bool) {
 	return h.deadline, !h.closed && now < h.deadline
 }
 
+// left is the time until the deadline, also of a closed hold.
+func (h *hold) left(now time.Duration) time.Duration {
+	deadline, _ := h.until(now)
+	return deadline - now
+}
+
 // send hands one frame to the wire if the hold is alive at that very moment. The clock is read inside the
 // lock, right before the system call.
 func (h *hold) send(now func() time.Duration, w wire, frame []byte) (dropReason, error) {
