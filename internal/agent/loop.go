@@ -350,12 +350,17 @@ func (l *loop) step(payload []byte) {
 }
 
 // stepOthers takes some more of the messages that wait, so that what they change is judged once. What each of them causes is
-// carried out before the next, in the order of the machine.
+// carried out before the next, in the order of the machine. Before each the clocks are looked at: a machine that slept within the
+// burst does not know what it has promised. That the timer is due by now is no pause: arm sets it anew.
 func (l *loop) stepOthers() {
+	l.clock.due = 0
 	for range leaseBurst {
 		select {
 		case payload := <-l.leaseIn:
 			if l.carryOut(); l.fatal != nil {
+				return
+			}
+			if l.lookForPause(); l.fatal != nil {
 				return
 			}
 			l.step(payload)

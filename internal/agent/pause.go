@@ -90,10 +90,15 @@ func (s *standstill) look() (p pause) {
 // monotonic reading off, which would make every difference blind to that.
 func wallTime() time.Duration { return time.Duration(time.Now().Round(0).UnixNano()) }
 
-// lookAtClock reacts to a standstill before anything else is done: gates are
-// shut first, and the voters asked second.
+// lookAtClock begins a turn of the loop.
 func (l *loop) lookAtClock() {
 	l.turn = l.boot()
+	l.lookForPause()
+}
+
+// lookForPause reacts to a standstill before anything else is done: gates are
+// shut first, and the voters asked second.
+func (l *loop) lookForPause() {
 	p := l.clock.look()
 	if p.none() {
 		return

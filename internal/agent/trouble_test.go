@@ -124,6 +124,35 @@ func TestPause(t *testing.T) {
 	}
 }
 
+// A voter sleeps, or is restored, between two messages of one burst: it grants nothing any more.
+func TestPauseWithinABurst(t *testing.T) {
+	for name, standStill := range map[string]func(*testNode){
+		"suspended":  func(n *testNode) { n.standStill(testTTL/3, testTTL/3) },
+		"restored":   func(n *testNode) { n.setClock(time.Hour) },
+		"not at all": func(*testNode) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, _, _, db1 := settled(t, testConfig)
+				db1.look(func() {
+					time.Sleep(testTTL / 2) // while the owner asks
+					if len(db1.leaseIn) == 0 {
+						t.Fatal("no message waits")
+					}
+					db1.lookAtClock()
+					standStill(db1)
+					db1.stepOthers()
+					promise, _ := db1.machine.Group(db1.now().Boot, "web")
+					granted, quarantined := promise.HolderLeft == testTTL, db1.machine.Quarantine(db1.now().Boot) > 0
+					if want := name == "not at all"; granted != want || quarantined == want {
+						t.Errorf("granted %v, quarantine %v", granted, quarantined)
+					}
+				})
+			})
+		})
+	}
+}
+
 func TestTimeOfDayJumps(t *testing.T) {
 	for _, tt := range []struct {
 		name string
