@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/hbagent/hbagent/internal/realtime"
 )
 
 // Chosen by us.
@@ -42,7 +44,8 @@ func economise() {
 // afterStart gives back, once, the memory that only the start needed: the heap of reading the config, and the pages of
 // the program itself. The kernel maps 64 kB around every page that is touched, and the start touches a little of
 // everything, so that nearly the whole program is resident afterwards, most of it for nothing. What is needed is
-// mapped again from the page cache at its next use, in a microsecond.
+// mapped again from the page cache at its next use, in a microsecond. On a machine that is short of memory it may come from the
+// disk instead, so that an agent that asks for real time keeps its pages.
 func afterStart(ctx context.Context, log *slog.Logger) error {
 	select {
 	case <-ctx.Done():
@@ -50,6 +53,9 @@ func afterStart(ctx context.Context, log *slog.Logger) error {
 	case <-time.After(startIsOver):
 	}
 	debug.FreeOSMemory()
+	if realtime.Wanted() {
+		return nil
+	}
 	if err := unmapProgram(); err != nil {
 		log.Debug("the program's pages stay resident", "error", err)
 	}
@@ -57,13 +63,13 @@ func afterStart(ctx context.Context, log *slog.Logger) error {
 }
 
 // unmapProgram takes the pages of this program's code and constants out of its page table (madvise(2), MADV_DONTNEED).
-// They are not written to, so nothing is lost.
+// Those mappings are as they are in the file, so nothing is lost.
 func unmapProgram() error {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return err
 	}
-	f, err := os.Open("/proc/self/maps")
+	f, err := os.Open("/proc/self/smaps")
 	if err != nil {
 		return err
 	}
@@ -79,20 +85,42 @@ func unmapProgram() error {
 // mapping is a range of addresses.
 type mapping struct{ start, end uintptr }
 
-// constantMappings returns what of a file is mapped without being writable, from the form of proc_pid_maps(5):
-// "start-end perms offset device inode  path".
-func constantMappings(maps io.Reader, file string) (out []mapping) {
-	for lines := bufio.NewScanner(maps); lines.Scan(); {
+// constantMappings returns what of a file is mapped without being writable and has no page that was written to before
+// that, as the linker does to what it relocates in a program that may be loaded anywhere (RELRO): such a page is
+// not in the file. smaps has the form of proc_pid_smaps(5): "start-end perms offset device inode  path", and then lines as
+// "Anonymous: 0 kB".
+func constantMappings(smaps io.Reader, file string) (out []mapping) {
+	var at mapping
+	unwritten := 0 // of the two lines that must say so
+	for lines := bufio.NewScanner(smaps); lines.Scan(); {
 		f := strings.Fields(lines.Text())
-		if len(f) < 6 || strings.Contains(f[1], "w") || strings.Join(f[5:], " ") != file {
-			continue
-		}
-		from, to, _ := strings.Cut(f[0], "-")
-		start, err1 := strconv.ParseUint(from, 16, 64)
-		end, err2 := strconv.ParseUint(to, 16, 64)
-		if err1 == nil && err2 == nil && start < end {
-			out = append(out, mapping{uintptr(start), uintptr(end)})
+		switch {
+		case len(f) < 3:
+		case f[0] == "Anonymous:" || f[0] == "Swap:":
+			if f[1] == "0" {
+				unwritten++
+			}
+			if unwritten == 2 && at.start < at.end {
+				out = append(out, at)
+				at = mapping{}
+			}
+		case !strings.HasSuffix(f[0], ":"):
+			at, unwritten = constantMapping(f, file), 0
 		}
 	}
 	return out
+}
+
+// constantMapping reads the first line about a mapping; nothing, if it is writable or of something else.
+func constantMapping(f []string, file string) mapping {
+	if len(f) < 6 || strings.Contains(f[1], "w") || strings.Join(f[5:], " ") != file {
+		return mapping{}
+	}
+	from, to, _ := strings.Cut(f[0], "-")
+	start, err1 := strconv.ParseUint(from, 16, 64)
+	end, err2 := strconv.ParseUint(to, 16, 64)
+	if err1 != nil || err2 != nil {
+		return mapping{}
+	}
+	return mapping{uintptr(start), uintptr(end)}
 }
