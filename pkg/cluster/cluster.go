@@ -157,7 +157,7 @@ func newCluster(o Options) (*Cluster, error) {
 	return c, nil
 }
 
-// heard is called for each packet: a peer we believe dead is joined at once.
+// heard is called for each packet: a peer we believe dead is joined soon (heardJoin).
 func heard(p *peer) {
 	if p.wantJoin.Load() {
 		p.wakeJoin()
@@ -192,7 +192,8 @@ func (c *Cluster) Run(ctx context.Context) error {
 
 	var wg sync.WaitGroup
 	for _, p := range c.order {
-		wg.Go(func() { c.runPeer(ctx, p) })
+		wg.Go(func() { c.keepJoined(ctx, p) })
+		wg.Go(func() { c.keepTold(ctx, p) })
 	}
 	wg.Go(func() { c.deliverNews(ctx) })
 	wg.Wait()

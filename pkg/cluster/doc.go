@@ -34,7 +34,7 @@
 // The lease path does not depend on membership. [Cluster.SendLease] encrypts and
 // writes the datagram in the caller's goroutine; on the other side the payload
 // goes from the read loop straight into [Handler].LeaseMessage. Both keep memberlist's
-// form without going through it (leasewire.go): what passes five times a second must be cheap.
+// form without going through it (leasewire.go): what passes three times in a ttl, for each peer, must be cheap.
 //
 // # Node states
 //
@@ -50,7 +50,8 @@
 // # Healing
 //
 // memberlist never tries a dead node again. Here each peer that is not alive is
-// joined again every 1 to 5 s, and at once when anything is heard from it; eight at a time.
+// joined again every 1 to 5 s; when anything is heard from it, at random within 20 ms times the number of peers, so that one
+// exchange with a third may spare the rest. Eight joins run at a time, the others queue.
 //
 // # Probes
 //

@@ -67,7 +67,8 @@ func (w *leaseWire) open(packet []byte) (payload []byte, ok bool) {
 		return nil, false
 	}
 	if len(w.aeads) == 0 {
-		return leaseOf(bytes.Clone(sealed))
+		payload, ok = leaseOf(sealed)
+		return bytes.Clone(payload), ok
 	}
 	if len(sealed) < 1+sealNonce || sealed[0] != sealVersion {
 		return nil, false

@@ -141,3 +141,25 @@ func TestLeaseWireLeavesTheRest(t *testing.T) {
 		t.Errorf("encrypted, where nothing is: read as %q", got)
 	}
 }
+
+// Without keys a packet is looked at before it is copied. (Not parallel: allocations are counted.)
+func TestLeaseWireCopiesLeasesOnly(t *testing.T) {
+	w, err := newLeaseWire("shop", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	packet := w.seal([]byte("payload"))
+	got, ok := w.open(packet)
+	clear(packet)
+	if !ok || string(got) != "payload" {
+		t.Errorf("a lease whose packet is used again: %q, %v", got, ok)
+	}
+	other := append(bytes.Clone(w.front), userMessage, byte(kindState), 'x')
+	if n := testing.AllocsPerRun(100, func() {
+		if _, ok := w.open(other); ok {
+			t.Error("a state is read as a lease")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations for what is no lease", n)
+	}
+}

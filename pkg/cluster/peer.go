@@ -118,13 +118,12 @@ func (p *peer) sampleRTT(sample time.Duration) {
 	p.rtt.Store(int64(sample))
 }
 
-// runPeer keeps one peer joined and gives it our states. It sleeps without a
-// timer while the peer is alive and nothing is published.
-func (c *Cluster) runPeer(ctx context.Context, p *peer) {
+// keepJoined joins one peer again whenever it is not alive. It sleeps without a timer while the peer is.
+func (c *Cluster) keepJoined(ctx context.Context, p *peer) {
 	delay := minJoinDelay
-	var lastJoin, nextPush time.Time
-	spread := func() time.Time { return time.Now().Add(rand.N(joinSpread * time.Duration(len(c.order)))) }
-	joinAt := spread() // zero: not at all
+	spread := joinSpread * time.Duration(len(c.order))
+	var lastJoin time.Time
+	joinAt := time.Now().Add(rand.N(spread)) // zero: not at all
 	join := time.NewTimer(time.Until(joinAt))
 	defer join.Stop()
 	plan := func(at time.Time) {
@@ -147,14 +146,8 @@ func (c *Cluster) runPeer(ctx context.Context, p *peer) {
 				plan(time.Now().Add(jitter(delay))) // left: it comes back when it likes
 				continue
 			}
-			// Where many look at it, it mostly refutes its death before anybody has to join it. Every packet of it
-			// comes here: the time that is set only moves forward.
 			delay = minJoinDelay
-			at := spread()
-			if next := lastJoin.Add(minJoinDelay); at.Before(next) {
-				at = next
-			}
-			if joinAt.IsZero() || at.Before(joinAt) {
+			if at := heardJoin(joinAt, time.Now(), lastJoin, spread); at != joinAt {
 				plan(at)
 			}
 
@@ -177,19 +170,44 @@ func (c *Cluster) runPeer(ctx context.Context, p *peer) {
 				plan(time.Now().Add(jitter(delay)))
 				delay = min(delay*3/2, maxJoinDelay)
 			}
-
-		case <-p.push:
-			// Newest only, and not more often than every pushGap.
-			if !sleep(ctx, time.Until(nextPush)) {
-				return
-			}
-			began := time.Now()
-			size, err := c.pushState(ctx, p)
-			if err != nil {
-				c.logger.Debug("cannot send own state", "peer", p.name, "err", err)
-			}
-			nextPush = began.Add(max(pushGap, time.Duration(size)*time.Second/pushRate))
 		}
+	}
+}
+
+// heardJoin returns when to join a peer that is heard and not alive: at random within spread, but not sooner than minJoinDelay
+// after the last try. Where many look at it, it mostly refutes its death before anybody has to join it. planned is when it was
+// to be joined so far (zero: not at all), and stays where that is soon enough: each packet of the peer asks here, and the
+// earliest of many draws would be no spread.
+func heardJoin(planned, now, last time.Time, spread time.Duration) time.Time {
+	earliest := now
+	if next := last.Add(minJoinDelay); next.After(now) {
+		earliest = next
+	}
+	if !planned.IsZero() && !planned.After(earliest.Add(spread)) {
+		return planned
+	}
+	return earliest.Add(rand.N(spread))
+}
+
+// keepTold gives one peer our states: the newest only, and not more often than every pushGap. It runs beside keepJoined, so
+// that no join, nor the queue for them, keeps a state waiting.
+func (c *Cluster) keepTold(ctx context.Context, p *peer) {
+	var next time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.push:
+		}
+		if !sleep(ctx, time.Until(next)) {
+			return
+		}
+		began := time.Now()
+		size, err := c.pushState(ctx, p)
+		if err != nil {
+			c.logger.Debug("cannot send own state", "peer", p.name, "err", err)
+		}
+		next = began.Add(max(pushGap, time.Duration(size)*time.Second/pushRate))
 	}
 }
 

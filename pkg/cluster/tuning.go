@@ -90,8 +90,8 @@ func memberlistConfig(o Options, c *Cluster, t *transport, logger *log.Logger) *
 		// kept in memberlist's list. Healing is our own (peer.go); then it is forgotten.
 		GossipToTheDeadTime: 30 * time.Second,
 
-		// A full exchange with one random node: membership and all states. Repairs what
-		// everything quicker missed. A TCP connection (some 12 packets) per interval
+		// A full exchange with one random node: membership, own states, and the versions
+		// of all others (exchange.go). Repairs what everything quicker missed. A TCP connection (some 12 packets) per interval
 		// and node.
 		PushPullInterval: 15 * time.Second,
 		// Bound on dialling, and on reading and writing a stream. Longer forgives a
@@ -107,13 +107,14 @@ func memberlistConfig(o Options, c *Cluster, t *transport, logger *log.Logger) *
 		// Limits what memberlist puts together, not our lease payloads.
 		UDPBufferSize: 1400,
 		// Messages waiting for our NotifyMsg. When full the newest is dropped, with a
-		// log line from which we make an Overload problem. Some 100 rounds of leases.
+		// log line from which we make an Overload problem. States, pulls and calls only:
+		// leases go past it (leasewire.go). Eight of each of 128 nodes.
 		HandoffQueueDepth: 1024,
 		// How often memberlist counts its queue, for metrics that nobody reads. Zero
 		// would make it spin.
 		QueueCheckInterval: 1 * time.Minute,
-		// Compression costs an allocation of a 64 KiB window per packet and time on the
-		// lease path, and saves little on encrypted packets of a few hundred bytes.
+		// Compression costs an allocation of a 64 KiB window per packet, and saves little
+		// on packets of a few hundred bytes. Leases are never compressed (leasewire.go).
 		EnableCompression: false,
 
 		Keyring:              c.keyring,
