@@ -84,7 +84,12 @@ func (m *Machine) flush(now Time) {
 				entries[to] = nil
 			}
 		}
-		for _, to := range slices.Sorted(maps.Keys(entries)) {
+		// Nobody owns a group that is being handed over until its target has asked the voters. Before the messages have
+		// sequences: what is sent first has the lower one.
+		addressees := slices.SortedFunc(maps.Keys(entries), func(a, b string) int {
+			return cmp.Or(cmp.Compare(urgency(entries[a]), urgency(entries[b])), cmp.Compare(a, b))
+		})
+		for _, to := range addressees {
 			msg := m.message(now, to, entries[to])
 			if to != m.cfg.Node {
 				wire = append(wire, Send{To: to, Message: msg})
@@ -100,15 +105,13 @@ func (m *Machine) flush(now Time) {
 		m.out.ready = append(m.out.ready, Persist{Record: m.record()})
 	}
 	m.out.ready = append(m.out.ready, m.out.opens...)
-	// Nobody owns a group that is being handed over until its target has asked the voters.
-	slices.SortStableFunc(wire, func(a, b Effect) int { return cmp.Compare(urgency(a), urgency(b)) })
 	m.out.ready = append(m.out.ready, wire...)
 	m.out.shuts, m.out.opens = nil, nil
 }
 
 // urgency orders what is sent at one time: tickets first.
-func urgency(e Effect) int {
-	if s, ok := e.(Send); ok && slices.ContainsFunc(s.Message.Entries, func(e Entry) bool { return e.Kind == KindTicket }) {
+func urgency(entries []Entry) int {
+	if slices.ContainsFunc(entries, func(e Entry) bool { return e.Kind == KindTicket }) {
 		return 0
 	}
 	return 1
