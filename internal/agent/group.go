@@ -186,7 +186,7 @@ func (l *loop) decide() {
 		l.observe(now, name, g)
 		d := Decide(l.situation(name, g))
 		g.decision = d
-		if !l.machine.Eligible(name, d.Stand, d.Rank) { // it nearly always is, and then no time need be read
+		if !l.machine.EligibleIs(name, d.Stand, d.Rank) { // it nearly always is, and then no time need be read
 			l.machine.SetEligible(l.now(), name, d.Stand, d.Rank)
 		}
 		if d.MoveTo != "" && g.open && !g.moving {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Eligible reports whether SetEligible with these would change nothing.
-func (m *Machine) Eligible(name string, eligible bool, rank int) bool {
+// EligibleIs reports whether SetEligible with these would change nothing, as for a group that is not known.
+func (m *Machine) EligibleIs(name string, eligible bool, rank int) bool {
 	g := m.groups[name]
 	return g == nil || g.eligible == eligible && g.rank == max(rank, 0)
 }
@@ -16,7 +16,7 @@ func (m *Machine) Eligible(name string, eligible bool, rank int) bool {
 // the node is no longer eligible; a lease that is held is not touched.
 func (m *Machine) SetEligible(now Time, name string, eligible bool, rank int) {
 	g := m.groups[name]
-	if g == nil || m.Eligible(name, eligible, rank) {
+	if g == nil || m.EligibleIs(name, eligible, rank) {
 		return
 	}
 	g.eligible, g.rank = eligible, max(rank, 0)
