@@ -26,7 +26,7 @@ type healthRing struct {
 
 func newHealthRing(ttl time.Duration) *healthRing {
 	// At least two renewals, of which there is one every ttl/3, fall into a step.
-	r := &healthRing{step: max(minHealthStep, ttl/2), last: -1}
+	r := &healthRing{step: max(minHealthStep, 2*ttl/3), last: -1}
 	for i := range r.low {
 		r.low[i] = web.NotKnown
 	}

@@ -13,7 +13,7 @@ func TestHealthRing(t *testing.T) {
 	const s = time.Second
 	r := newHealthRing(s)
 	diff(t, "step", r.step, 2*s)
-	diff(t, "step of a long ttl", newHealthRing(30*s).step, 15*s)
+	diff(t, "step of a long ttl", newHealthRing(30*s).step, 20*s)
 	newest := func(now time.Duration, n int) []int32 { return r.lows(now)[healthSteps-n:] }
 
 	r.note(100*s, 700*time.Millisecond)

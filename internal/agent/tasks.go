@@ -160,7 +160,7 @@ func (l *loop) wantsProbes() (groups []string, iface string) {
 		if iface == "" || onNetwork(g.cfg.Addresses, l.cfg.Lease.Witness) {
 			iface = g.iface
 		}
-		if !g.fitness.Eligible || g.open {
+		if !g.mayBeTaken() {
 			continue
 		}
 		at, suspect := l.suspectAt(now, name, g)
@@ -171,6 +171,9 @@ func (l *loop) wantsProbes() (groups []string, iface string) {
 	l.probing = len(groups) > 0
 	return groups, iface
 }
+
+// mayBeTaken reports whether this node might open the group one day, and so looks who has it.
+func (g *groupRun) mayBeTaken() bool { return g.iface != "" && !g.open && g.fitness.Eligible }
 
 // suspectAt returns when the owner of a group that this node might take is suspected, if nothing is heard until then; false:
 // not by the passing of time.
@@ -191,7 +194,7 @@ func (l *loop) suspect(now lease.Instant) (next lease.Instant, ok bool) {
 	}
 	for _, name := range l.order {
 		g := l.groups[name]
-		if g.iface == "" || g.open || !g.fitness.Eligible {
+		if !g.mayBeTaken() {
 			continue
 		}
 		at, suspect := l.suspectAt(now, name, g)
