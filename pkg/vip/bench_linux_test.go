@@ -70,7 +70,7 @@ func BenchmarkOpenShut(b *testing.B) {
 	}
 }
 
-// Renew as the owner feels it, five times a ttl; the refresh behind it runs once a second.
+// Renew as the owner feels it, three times a ttl; the refresh behind it runs once a second.
 func BenchmarkRenew(b *testing.B) {
 	for _, n := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

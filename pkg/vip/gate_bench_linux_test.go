@@ -17,7 +17,7 @@ func percentiles(b *testing.B, took []time.Duration) {
 	b.ReportMetric(at(99), "p99-µs")
 }
 
-// A renewal, five times a ttl: it must not grow with the addresses, and little with the groups.
+// A renewal, three times a ttl: it must not grow with the addresses, and little with the groups.
 func BenchmarkGateRenew(b *testing.B) {
 	for _, bb := range []struct{ groups, addresses int }{{1, 1}, {1, 1000}, {100, 2}} {
 		b.Run(fmt.Sprintf("groups=%d/addresses=%d", bb.groups, bb.addresses), func(b *testing.B) {

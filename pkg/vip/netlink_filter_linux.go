@@ -15,8 +15,8 @@ const (
 	nlmsgPort = 12
 )
 
-// dropOwn keeps the reports of one socket's own transactions from waking who reads s: a group that is renewed five times a second
-// makes ten a second. A packet of nf_tables carries the messages of one transaction (nf_tables_commit_notify), so that
+// dropOwn keeps the reports of one socket's own transactions from waking who reads s: a group with a lease of a
+// second is renewed three times in it. A packet of nf_tables carries the messages of one transaction (nf_tables_commit_notify), so that
 // the first one stands for all.
 func dropOwn(s *nl.NetlinkSocket, port uint32) error {
 	return dropWhere(s, bpf.LoadAbsolute{Off: nlmsgPort, Size: 4}, binary.BigEndian.Uint32(binary.NativeEndian.AppendUint32(nil, port)))
