@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -30,6 +31,8 @@ type fakeKernel struct {
 
 	onRemove func() error // called before an address is deleted
 	onList   func() error // called after connections were listed
+
+	onSend func(frame []byte) error // called before a frame is sent, without the lock
 
 	flows, destroyed int // connections that there are, and that were ended
 }
@@ -216,16 +219,27 @@ func (f *fakeFeed) Next() ([]change, error) {
 
 func (f *fakeFeed) Close() { f.end(errors.New("closed")) }
 
-// fakeWire hears nothing: Receive waits for a deadline in the past or for Close.
+// fakeWire hears nothing: Receive waits for its deadline or for Close.
 type fakeWire struct {
 	k    *fakeKernel
 	done chan struct{}
 	once sync.Once
+
+	mu       sync.Mutex
+	deadline time.Time
+	moved    chan struct{} // closed when the deadline is
 }
 
-func newFakeWire(k *fakeKernel) *fakeWire { return &fakeWire{k: k, done: make(chan struct{})} }
+func newFakeWire(k *fakeKernel) *fakeWire {
+	return &fakeWire{k: k, done: make(chan struct{}), moved: make(chan struct{})}
+}
 
 func (w *fakeWire) Send(frame []byte) error {
+	if w.k.onSend != nil {
+		if err := w.k.onSend(frame); err != nil {
+			return err
+		}
+	}
 	w.k.mu.Lock()
 	defer w.k.mu.Unlock()
 	w.k.sent = append(w.k.sent, slices.Clone(frame))
@@ -233,14 +247,30 @@ func (w *fakeWire) Send(frame []byte) error {
 }
 
 func (w *fakeWire) Receive([]byte) (int, error) {
-	<-w.done
-	return 0, net.ErrClosed
+	for {
+		w.mu.Lock()
+		deadline, moved := w.deadline, w.moved
+		w.mu.Unlock()
+		var over <-chan time.Time
+		if !deadline.IsZero() {
+			over = time.After(time.Until(deadline))
+		}
+		select {
+		case <-w.done:
+			return 0, net.ErrClosed
+		case <-over:
+			return 0, os.ErrDeadlineExceeded
+		case <-moved:
+		}
+	}
 }
 
 func (w *fakeWire) SetReadDeadline(t time.Time) error {
-	if t.Before(time.Now()) {
-		return w.Close()
-	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deadline = t
+	close(w.moved)
+	w.moved = make(chan struct{})
 	return nil
 }
 

@@ -46,7 +46,7 @@ func (m *Manager) Probe(ctx context.Context, group string) ([]Claim, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, (probeCount-1)*probeGap+probeWait)
 	defer cancel()
-	claims, err := probe(ctx, m.kernel, l, g.addrs(), nil)
+	claims, _, err := probe(ctx, m.kernel, l, g.addrs(), nil)
 	if err != nil {
 		return claims, fmt.Errorf("vip: probing group %s: %w", group, err)
 	}
@@ -55,7 +55,7 @@ func (m *Manager) Probe(ctx context.Context, group string) ([]Claim, error) {
 
 // ProbeAll is Probe for many groups at once, with one socket for each interface and family instead of one for each
 // group. claimed is called for each answer when it comes, from several goroutines; nil is allowed. It returns the groups for
-// which all was asked and nobody answered. One that is unknown, or whose interface cannot be asked on, is not among them.
+// which all was asked and nobody answered. One that is unknown, or of which a question could not be sent, is not among them.
 func (m *Manager) ProbeAll(ctx context.Context, groups []string, claimed func(group string, c Claim)) (silent []string) {
 	of := make(map[netip.Addr]string)
 	on := make(map[string][]string) // groups by interface
@@ -80,9 +80,10 @@ func (m *Manager) ProbeAll(ctx context.Context, groups []string, claimed func(gr
 	var wg sync.WaitGroup
 	for iface, names := range on {
 		wg.Go(func() {
+			missed := addrs[iface]
 			l, err := m.kernel.Link(iface)
 			if err == nil {
-				_, err = probe(ctx, m.kernel, l, addrs[iface], func(c Claim) {
+				_, missed, err = probe(ctx, m.kernel, l, addrs[iface], func(c Claim) {
 					mu.Lock()
 					answered[of[c.Addr]] = true
 					mu.Unlock()
@@ -92,13 +93,16 @@ func (m *Manager) ProbeAll(ctx context.Context, groups []string, claimed func(gr
 				})
 			}
 			if err != nil {
-				m.log.Debug("cannot ask who has the addresses", "interface", iface, "error", err)
-				return
+				m.log.Debug("cannot ask who has the addresses", "interface", iface, "missed", len(missed), "error", err)
+			}
+			unasked := make(map[string]bool)
+			for _, a := range missed {
+				unasked[of[a]] = true
 			}
 			mu.Lock()
 			defer mu.Unlock()
 			for _, name := range names {
-				if !answered[name] {
+				if !answered[name] && !unasked[name] {
 					silent = append(silent, name)
 				}
 			}
@@ -108,35 +112,36 @@ func (m *Manager) ProbeAll(ctx context.Context, groups []string, claimed func(gr
 	return silent
 }
 
-// probe asks for addrs of both families at once. heard, if not nil, is called for each answer when it comes.
-func probe(ctx context.Context, k kernel, l link, addrs []netip.Addr, heard func(Claim)) ([]Claim, error) {
+// probe asks for addrs of both families at once. heard, if not nil, is called for each answer when it comes. With an error, the
+// silence of those that were missed says nothing.
+func probe(ctx context.Context, k kernel, l link, addrs []netip.Addr, heard func(Claim)) (claims []Claim, missed []netip.Addr, err error) {
 	v4, v6 := split(addrs)
 	var questions4, questions6 [][]byte
 	for _, a := range v4 {
 		f, err := arpProbe(a, l.MAC, netip.Addr{})
 		if err != nil {
-			return nil, err
+			return nil, addrs, err
 		}
 		questions4 = append(questions4, f)
 	}
 	for _, a := range v6 {
 		f, err := solicitation(a, l.MAC, netip.Addr{})
 		if err != nil {
-			return nil, err
+			return nil, addrs, err
 		}
 		questions6 = append(questions6, f)
 	}
 	var wg sync.WaitGroup
 	var answers4, answers6 []answer
+	var missed4, missed6 []netip.Addr
 	var err4, err6 error
-	wg.Go(func() { answers4, err4 = ask(ctx, k, l, v4, questions4, probeCount, probeGap, heard) })
-	wg.Go(func() { answers6, err6 = ask(ctx, k, l, v6, questions6, probeCount, probeGap, heard) })
+	wg.Go(func() { answers4, missed4, err4 = ask(ctx, k, l, v4, questions4, probeCount, probeGap, heard) })
+	wg.Go(func() { answers6, missed6, err6 = ask(ctx, k, l, v6, questions6, probeCount, probeGap, heard) })
 	wg.Wait()
-	var claims []Claim
 	for _, a := range slices.Concat(answers4, answers6) {
 		claims = append(claims, a.Claim)
 	}
-	return claims, errors.Join(err4, err6)
+	return claims, slices.Concat(missed4, missed6), errors.Join(err4, err6)
 }
 
 // answer is a claim that answers a question, and how long after it.
@@ -146,21 +151,22 @@ type answer struct {
 }
 
 // ask sends the questions about addrs (one family) times times, gap apart, and collects the first answer for each
-// until all are there or ctx ends.
-func ask(ctx context.Context, k kernel, l link, addrs []netip.Addr, questions [][]byte, times int, gap time.Duration, heard func(Claim)) ([]answer, error) {
+// until all are there or ctx ends. missed are those for which a question could not be sent, or nobody listened; err is why. A
+// question that the kernel refuses, as it does when a queue is full, keeps no other from being asked; when it refuses all, that is the end.
+func ask(ctx context.Context, k kernel, l link, addrs []netip.Addr, questions [][]byte, times int, gap time.Duration, heard func(Claim)) (answers []answer, missed []netip.Addr, err error) {
 	if len(addrs) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if !l.ethernet() {
-		return nil, fmt.Errorf("%s has no Ethernet address, so nobody can be asked there", l.Name)
+		return nil, addrs, fmt.Errorf("%s has no Ethernet address, so nobody can be asked there", l.Name)
 	}
 	own, err := ownMACs(k)
 	if err != nil {
-		return nil, err
+		return nil, addrs, err
 	}
 	w, err := listenClaims(k, l, addrs, addrs[0].Is6())
 	if err != nil {
-		return nil, err
+		return nil, addrs, err
 	}
 	defer w.Close()
 
@@ -168,7 +174,7 @@ func ask(ctx context.Context, k kernel, l link, addrs []netip.Addr, questions []
 	for _, a := range addrs {
 		open[a] = true
 	}
-	var answers []answer
+	refused := make(map[netip.Addr]bool)
 	buf := make([]byte, frameMax)
 	asked := time.Now()
 	sent := false
@@ -176,29 +182,42 @@ func ask(ctx context.Context, k kernel, l link, addrs []netip.Addr, questions []
 		sent = true
 		if round < times {
 			asked = time.Now()
+			left := 0
 			for i, q := range questions {
 				if !open[addrs[i]] {
 					continue
 				}
-				if err := w.Send(q); err != nil {
-					return answers, fmt.Errorf("asking for %v on %s: %w", addrs[i], l.Name, err)
+				why := w.Send(q)
+				if why == nil {
+					left++
+					continue
 				}
+				if err == nil {
+					err = fmt.Errorf("asking for %v on %s: %w", addrs[i], l.Name, why)
+				}
+				if !refused[addrs[i]] {
+					refused[addrs[i]] = true
+					missed = append(missed, addrs[i])
+				}
+			}
+			if left == 0 {
+				return answers, addrs, err
 			}
 		}
 		until := time.Now().Add(gap)
 		if end, bounded := ctx.Deadline(); bounded && (end.Before(until) || round >= times-1) {
 			until = end
 		}
-		got, err := collect(ctx, w, asked, until, buf, open, own, heard)
+		got, deaf := collect(ctx, w, asked, until, buf, open, own, heard)
 		answers = append(answers, got...)
-		if err != nil {
-			return answers, fmt.Errorf("listening on %s: %w", l.Name, err)
+		if deaf != nil {
+			return answers, addrs, fmt.Errorf("listening on %s: %w", l.Name, deaf)
 		}
 	}
 	if !sent { // silence proves nothing to who has not asked
-		return nil, fmt.Errorf("asking on %s: no time left to: %w", l.Name, context.Cause(ctx))
+		return nil, addrs, fmt.Errorf("asking on %s: no time left to: %w", l.Name, context.Cause(ctx))
 	}
-	return answers, nil
+	return answers, missed, err
 }
 
 // collect takes answers until the instant, the end of ctx, or until nothing is open any more.
@@ -275,7 +294,7 @@ func probeHost(ctx context.Context, k kernel, iface string, target netip.Addr) (
 	}
 	const forever = 1 << 30
 	began := time.Now()
-	answers, err := ask(ctx, k, l, []netip.Addr{target}, [][]byte{frame}, forever, askGap, nil)
+	answers, _, err := ask(ctx, k, l, []netip.Addr{target}, [][]byte{frame}, forever, askGap, nil)
 	switch {
 	case err != nil:
 		return 0, err
