@@ -38,21 +38,34 @@ func Wanted() bool { return os.Getenv(Variable) == "1" }
 // an error all threads are as they were: some kernels have no real-time for
 // groups of processes (CONFIG_RT_GROUP_SCHED), or a container may not.
 func Enter() error {
-	if err := setAll(unix.SCHED_RR, priority); err != nil {
-		if back := setAll(unix.SCHED_NORMAL, 0); back != nil {
-			err = fmt.Errorf("%w, and going back: %w", err, back)
+	return enter(func() error {
+		// New threads inherit what they need no right for.
+		if err := unix.Setrlimit(unix.RLIMIT_RTPRIO, &unix.Rlimit{}); err != nil {
+			return fmt.Errorf("setrlimit(RLIMIT_RTPRIO): %w", err)
 		}
-		return err
-	}
-	// New threads inherit what they need no right for.
-	if err := unix.Setrlimit(unix.RLIMIT_RTPRIO, &unix.Rlimit{}); err != nil {
-		return fmt.Errorf("setrlimit(RLIMIT_RTPRIO): %w", err)
-	}
-	return nil
+		return nil
+	})
 }
 
-// setAll gives every thread a policy, until a look at all of them finds none without.
-func setAll(policy uint32, priority uint32) error {
+// enter is Enter with what is done once all threads are real-time.
+func enter(dropRight func() error) error {
+	before, err := unix.SchedGetAttr(os.Getpid(), 0) // of the unit, and so of all threads
+	if err != nil {
+		return fmt.Errorf("sched_getattr: %w", err)
+	}
+	if err = setAll(unix.SCHED_RR, priority, before.Nice); err == nil {
+		err = dropRight()
+	}
+	if err != nil {
+		if back := setAll(before.Policy, before.Priority, before.Nice); back != nil {
+			err = fmt.Errorf("%w, and going back: %w", err, back)
+		}
+	}
+	return err
+}
+
+// setAll gives every thread a policy, until a look at all of them finds none without. nice is for one that is not real-time.
+func setAll(policy, priority uint32, nice int32) error {
 	for range passes {
 		tasks, err := os.ReadDir("/proc/self/task")
 		if err != nil {
@@ -64,7 +77,7 @@ func setAll(policy uint32, priority uint32) error {
 			if err != nil {
 				return fmt.Errorf("/proc/self/task: %w", err)
 			}
-			did, err := set(tid, policy, priority)
+			did, err := set(tid, policy, priority, nice)
 			if err != nil {
 				return err
 			}
@@ -78,7 +91,7 @@ func setAll(policy uint32, priority uint32) error {
 }
 
 // set reports whether there was something to change. A thread that has ended is none.
-func set(tid int, policy uint32, priority uint32) (changed bool, err error) {
+func set(tid int, policy, priority uint32, nice int32) (changed bool, err error) {
 	attr, err := unix.SchedGetAttr(tid, 0)
 	if err == unix.ESRCH || err == nil && attr.Policy == policy {
 		return false, nil
@@ -86,7 +99,8 @@ func set(tid int, policy uint32, priority uint32) (changed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("sched_getattr: %w", err)
 	}
-	attr.Policy, attr.Priority, attr.Runtime, attr.Deadline, attr.Period, attr.Flags = policy, priority, 0, 0, 0, 0
+	attr.Policy, attr.Priority, attr.Nice = policy, priority, nice
+	attr.Runtime, attr.Deadline, attr.Period, attr.Flags = 0, 0, 0, 0
 	err = unix.SchedSetAttr(tid, attr, 0)
 	if err == unix.ESRCH {
 		return false, nil

@@ -1,6 +1,7 @@
 package realtime
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -35,6 +36,9 @@ func child() error {
 	}
 	if err := os.Setenv(Variable, "1"); err != nil || !Wanted() {
 		return fmt.Errorf("not wanted: %v", err)
+	}
+	if err := goBack(); err != nil {
+		return err
 	}
 	if err := Enter(); err != nil {
 		return err
@@ -86,6 +90,40 @@ func child() error {
 		}
 	}
 	return nil
+}
+
+// goBack fails to become real-time, and looks whether all is as before.
+func goBack() error {
+	const nice = -7
+	failed := errors.New("failed")
+	all := func(f func(tid int) error) error {
+		tasks, err := os.ReadDir("/proc/self/task")
+		for _, t := range tasks {
+			tid, _ := strconv.Atoi(t.Name())
+			err = errors.Join(err, f(tid))
+		}
+		return err
+	}
+	for range 3 { // a thread may be born meanwhile
+		if err := all(func(tid int) error { return unix.Setpriority(unix.PRIO_PROCESS, tid, nice) }); err != nil {
+			return err
+		}
+	}
+	err := enter(func() error {
+		if a, err := unix.SchedGetAttr(os.Getpid(), 0); err != nil || a.Policy != unix.SCHED_RR {
+			return fmt.Errorf("not real-time: %+v %v", a, err)
+		}
+		return failed
+	})
+	if !errors.Is(err, failed) {
+		return fmt.Errorf("entering: %w", err)
+	}
+	return all(func(tid int) error {
+		if a, err := unix.SchedGetAttr(tid, 0); err != nil || a.Policy != unix.SCHED_NORMAL || a.Nice != nice {
+			return fmt.Errorf("thread %d after going back: %+v %v", tid, a, err)
+		}
+		return nil
+	})
 }
 
 func TestEnter(t *testing.T) {
