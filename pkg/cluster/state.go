@@ -215,6 +215,11 @@ func (c *Cluster) takeState(s NodeState, raw []byte) error {
 	if !s.version().newerThan(p.known.version()) {
 		return errStateOld
 	}
+	if s.Incarnation > p.known.version().incarnation {
+		// It has just started, and knows no state of ours: it joined another node, and that we are told of it by
+		// gossip takes up to a second.
+		p.wakePush()
+	}
 	p.known = known{state: s, raw: raw}
 	p.incarnation = max(p.incarnation, s.Incarnation)
 	c.wakeNews()

@@ -177,6 +177,30 @@ func TestVersionOrder(t *testing.T) {
 	}
 }
 
+// Who tells its first state is told ours: it asks for none.
+func TestFirstStateIsAnswered(t *testing.T) {
+	t.Parallel()
+	nw := newNetwork(t, "web1", "web2")
+	c := nw.startOnly("web1")
+	p := c.peers["web2"]
+	for i, step := range []struct {
+		incarnation, seq uint64
+		told             bool
+	}{{5, 1, true}, {5, 2, false}, {6, 1, true}, {6, 1, false}} {
+		s := NodeState{Node: "web2", Incarnation: step.incarnation, Seq: step.seq}
+		_ = c.takeState(s, mustJSON(s)) // the last is an old one
+		told := false
+		select {
+		case <-p.push:
+			told = true
+		default:
+		}
+		if told != step.told {
+			t.Errorf("step %d: told our state %v, want %v", i, told, step.told)
+		}
+	}
+}
+
 // A restart that nobody noticed: the peer was alive all the time, and knows nothing now.
 func TestRestartedPeerIsToldOurState(t *testing.T) {
 	t.Parallel()
