@@ -19,6 +19,7 @@ const (
 	pushGap      = 20 * time.Millisecond // states to one peer, at most one in this time,
 	pushRate     = 1 << 20               // and not more than these bytes a second: a state of hundreds of groups takes the reader a while
 	joinSpread   = 20 * time.Millisecond // times the nodes: joins begin at random within it, so that what one brings spares the others
+	joinsDirect  = 16                    // nodes up to which one that starts joins each of them, alive or not: gossip of it would take a second or more
 	joinsAtOnce  = 8                     // a hundred nodes that start together would each open a stream to each other one
 	rttWeight    = 8                     // round trips: new = old + (sample - old)/8, as TCP does (RFC 6298)
 )
@@ -118,11 +119,12 @@ func (p *peer) sampleRTT(sample time.Duration) {
 	p.rtt.Store(int64(sample))
 }
 
-// keepJoined joins one peer again whenever it is not alive. It sleeps without a timer while the peer is.
+// keepJoined joins one peer when we start, and again whenever it is not alive. It sleeps without a timer while the peer is.
 func (c *Cluster) keepJoined(ctx context.Context, p *peer) {
 	delay := minJoinDelay
 	spread := joinSpread * time.Duration(len(c.order))
 	var lastJoin time.Time
+	introduce := len(c.order) <= joinsDirect
 	joinAt := time.Now().Add(rand.N(spread)) // zero: not at all
 	join := time.NewTimer(time.Until(joinAt))
 	defer join.Stop()
@@ -138,6 +140,9 @@ func (c *Cluster) keepJoined(ctx context.Context, p *peer) {
 		case <-p.join:
 			// Liveness changed, or a peer we believe dead was heard.
 			if c.isAlive(p) {
+				if introduce {
+					continue // we have heard of it, and it not of us
+				}
 				join.Stop()
 				delay, joinAt = minJoinDelay, time.Time{}
 				continue
@@ -153,18 +158,19 @@ func (c *Cluster) keepJoined(ctx context.Context, p *peer) {
 
 		case <-join.C:
 			joinAt = time.Time{}
-			if c.isAlive(p) {
+			if c.isAlive(p) && !introduce {
 				continue
 			}
 			if !c.mayJoin(ctx) {
 				return
 			}
 			lastJoin = time.Now()
-			if !c.isAlive(p) { // another's exchange may have brought it
+			if !c.isAlive(p) || introduce { // another's exchange may have brought it
 				if err := c.joinPeer(ctx, p); err != nil {
 					c.logger.Debug("cannot join peer", "peer", p.name, "addr", p.addr, "err", err)
 				}
 			}
+			introduce = false
 			<-c.joining
 			if !c.isAlive(p) {
 				plan(time.Now().Add(jitter(delay)))
