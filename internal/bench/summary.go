@@ -40,13 +40,18 @@ func (r Run) summary() string {
 	}
 	line("the owner loses its power, each tool at its default", Default, PowerOff, outage)
 	line("... at the same heartbeat rate", Equal, PowerOff, outage)
-	line("... each at its fastest safe setting", Fastest, PowerOff, outage)
+	fastest := "... each at its fastest safe setting"
+	if len(r.Quiet) == 0 {
+		fastest = "... each at its fastest setting (false moves were not watched)"
+	}
+	line(fastest, Fastest, PowerOff, outage)
 	line("the owner is cut off, and comes back", Default, Partition, outage)
 	line("... time during which two machines answered", Default, Partition, two)
 	line("its web server is killed", Default, Service, outage)
 	line("a planned move", Default, Switchover, outage)
 	line("its daemon is restarted", Default, Restart, outage)
 	line("its daemon is killed", Default, Kill, outage)
+	line("... time during which two machines answered", Default, Kill, two)
 	cost := func(what string, show func(Cost) string) {
 		row, known := []string{what}, false
 		for _, tool := range ran {
