@@ -112,6 +112,8 @@ func TestVerdict(t *testing.T) {
 		{"a package that computes", []failure{f("pkg/lease", "TestPlays", "")}, 0, "pkg/lease TestPlays"},
 		{"the simulator", []failure{f("internal/sim", "TestSimulation", "")}, 0, "internal/sim"},
 		{"chaos", []failure{f("internal/e2e/chaos", "TestScripted", "")}, 0, "internal/e2e/chaos"},
+		{"a rival that doctor is to find", []failure{f("internal/e2e/doctor", "TestFaults", `detail="another machine claims this address: 02:77:00:00:00:64"`)}, 1, ""},
+		{"a rival elsewhere", []failure{f("internal/e2e", "TestX", `detail="another machine claims this address: 02:77:00:00:00:64"`)}, 0, "it said"},
 		{"a test of the gate", []failure{f("pkg/vip", "TestGateSilencesAtTheDeadline", "")}, 0, "watches over safety"},
 		{"two owners", []failure{f("internal/e2e", "TestReload", "two owners")}, 0, "two owners"},
 		{"one of two", []failure{f("internal/e2e", "TestReload", ""), f("internal/e2e", "TestHooks", "panic: x")}, 1, "panic: x"},
