@@ -126,7 +126,7 @@ func (a *Watching) Changes() []Ownership { return a.seen.all() }
 
 // WaitOwners waits until the latest reading is exactly these machines, in the order of the world.
 func (a *Watching) WaitOwners(ctx context.Context, nodes ...string) error {
-	return poll(ctx, func() error {
+	return Poll(ctx, func() error {
 		var last []string
 		changes := a.Changes()
 		if len(changes) > 0 {
@@ -153,7 +153,7 @@ func (a *Watching) Err() error {
 
 // WaitOnlyAt waits until exactly this machine has addr on its card ("" for none).
 func (w *World) WaitOnlyAt(ctx context.Context, addr netip.Addr, node string) error {
-	return poll(ctx, func() error { return w.CheckOnlyAt(addr, node) })
+	return Poll(ctx, func() error { return w.CheckOnlyAt(addr, node) })
 }
 
 // CheckOnlyAt returns an error that says who has addr, unless it is exactly this machine ("" for none).

@@ -43,7 +43,7 @@ func (n *Node) StartAgent(ctx context.Context, extra ...string) error {
 	n.procMu.Lock()
 	n.agent = p
 	n.procMu.Unlock()
-	return poll(ctx, func() error {
+	return Poll(ctx, func() error {
 		if !p.Running() {
 			return fatal{fmt.Errorf("the agent of %s ended: %s; its last words:\n%s", n.Name, p.ending(), p.Tail(10))}
 		}
@@ -154,13 +154,13 @@ func (n *Node) Group(ctx context.Context, name string) (control.Group, error) {
 // WaitOwner waits until node owns the group: by the word of its own agent, and with every address of the
 // group on its card and on no other. ctx bounds it; the error then says what is missing.
 func (w *World) WaitOwner(ctx context.Context, group, node string) error {
-	return poll(ctx, func() error { return w.checkOwner(ctx, group, node) })
+	return Poll(ctx, func() error { return w.checkOwner(ctx, group, node) })
 }
 
 // WaitAnyOwner waits until one of these nodes owns the group, as [World.WaitOwner] has it, and returns which.
 func (w *World) WaitAnyOwner(ctx context.Context, group string, nodes ...string) (string, error) {
 	var owner string
-	err := poll(ctx, func() error {
+	err := Poll(ctx, func() error {
 		var errs []error
 		for _, node := range nodes {
 			err := w.checkOwner(ctx, group, node)
@@ -197,7 +197,7 @@ func (w *World) checkOwner(ctx context.Context, group, node string) error {
 
 // WaitEligible waits until all of these nodes say of themselves that they may own the group.
 func (w *World) WaitEligible(ctx context.Context, group string, nodes ...string) error {
-	return poll(ctx, func() error {
+	return Poll(ctx, func() error {
 		for _, name := range nodes {
 			s, err := w.Node(name).Status(ctx)
 			if err != nil {

@@ -207,7 +207,7 @@ func (a *Asking) LongestGap(from, to time.Time) Gap {
 // WaitAnswers waits until exactly these machines answer a question asked after since.
 func (a *Asking) WaitAnswers(ctx context.Context, since time.Time, nodes ...string) error {
 	want := slices.Sorted(slices.Values(nodes))
-	return poll(ctx, func() error {
+	return Poll(ctx, func() error {
 		var last []string
 		for _, q := range a.Questions(since, time.Now()) {
 			last = slices.Sorted(slices.Values(q.Nodes))

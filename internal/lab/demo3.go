@@ -184,7 +184,7 @@ func (d *demo3) step(ctx context.Context, s deed3) error {
 // well waits until the page has been served for a while.
 func (d *demo3) well(ctx context.Context) error {
 	since := time.Now()
-	return poll(ctx, func() error {
+	return Poll(ctx, func() error {
 		from := time.Now().Add(-demo3Well)
 		if from.Before(since) {
 			return errors.New("too early to say")

@@ -3,7 +3,6 @@ package lab
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os/exec"
 	"time"
@@ -169,13 +168,3 @@ func (d *demo) total() {
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-// pause lets time pass in which something must not happen.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return fmt.Errorf("while watching: %w", ctx.Err())
-	case <-time.After(d):
-		return nil
-	}
-}

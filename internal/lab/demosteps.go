@@ -112,7 +112,7 @@ func (d *demo) stages(a, b string) []stage {
 				if err := d.w.Node(b).StartAgent(ctx); err != nil {
 					return err
 				}
-				return pause(ctx, demoTTL+demoTTL/2) // a lease that was lost would show by now
+				return Pause(ctx, demoTTL+demoTTL/2) // a lease that was lost would show by now
 			},
 		},
 	}
@@ -148,7 +148,7 @@ func (d *demo) run(ctx context.Context, s stage) error {
 	if err := d.client.WaitAnswer(ctx, has, s.owner); err != nil {
 		return err
 	}
-	if err := pause(ctx, settle); err != nil {
+	if err := Pause(ctx, settle); err != nil {
 		return err
 	}
 	if err := d.w.CheckOnlyAt(Floating4.Addr(), s.owner); err != nil {

@@ -123,7 +123,7 @@ func (p *EchoProbe) LongestGap(from, to time.Time) Gap {
 
 // WaitAnswer waits for an answer of node ("" for any) that comes after since.
 func (p *EchoProbe) WaitAnswer(ctx context.Context, since time.Time, node string) error {
-	return poll(ctx, func() error {
+	return Poll(ctx, func() error {
 		last := "nobody"
 		for _, a := range p.Answers(since, time.Now()) {
 			if last = a.Node; node == "" || node == last {

@@ -25,7 +25,7 @@ func (n *Node) HangAgent(ctx context.Context, d time.Duration) error {
 	if err := n.SignalAgent(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	return errors.Join(pause(ctx, d), n.SignalAgent(syscall.SIGCONT))
+	return errors.Join(Pause(ctx, d), n.SignalAgent(syscall.SIGCONT))
 }
 
 // RestartAgent ends the node's agent as systemd does in a restart (SIGUSR2: it keeps what it has), and starts it.

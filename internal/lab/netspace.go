@@ -110,7 +110,7 @@ func (s *netspace) up(name string) error {
 // waitCarrier waits until an interface can send. The kernel notices a carrier a little later than the other
 // end is set up (net/core/link_watch.c), and drops until then.
 func (s *netspace) waitCarrier(ctx context.Context, name string) error {
-	return poll(ctx, func() error {
+	return Poll(ctx, func() error {
 		l, err := s.link(name)
 		if err == nil && l.Attrs().OperState != netlink.OperUp {
 			err = fmt.Errorf("%s in %s has no carrier", name, s.name)

@@ -15,9 +15,22 @@ type fatal struct{ error }
 
 func (f fatal) Unwrap() error { return f.error }
 
-// poll calls try until it returns nil or a fatal error, or until ctx ends; then it returns the last error of try
-// together with that of ctx.
-func poll(ctx context.Context, try func() error) error {
+// Pause lets time pass in which something must not happen, or nothing has to. It ends early with ctx, and returns its error.
+func Pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}
+
+// Poll is [PollEvery] some milliseconds.
+func Poll(ctx context.Context, try func() error) error { return PollEvery(ctx, pollPause, try) }
+
+// PollEvery calls try, with a pause between two calls, until it returns nil or an error that waiting cannot mend, or until
+// ctx ends; then it returns the last error of try together with that of ctx. It is for what sends no event.
+func PollEvery(ctx context.Context, pause time.Duration, try func() error) error {
 	var last error
 	for {
 		err := try()
@@ -33,7 +46,7 @@ func poll(ctx context.Context, try func() error) error {
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w (%w)", last, ctx.Err())
-		case <-time.After(pollPause):
+		case <-time.After(pause):
 		}
 	}
 }

@@ -207,7 +207,7 @@ func (p *HTTPProbe) Tally(from, to time.Time) Tally {
 
 // WaitAnswer waits for a good answer with this body ("" for any) to a question sent after `since`.
 func (p *HTTPProbe) WaitAnswer(ctx context.Context, since time.Time, body string) error {
-	return poll(ctx, func() error {
+	return Poll(ctx, func() error {
 		last := "no answer"
 		for _, a := range p.Answers(since, time.Now()) {
 			switch {

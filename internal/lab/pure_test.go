@@ -261,3 +261,14 @@ func TestTimelineFitsTheTerminal(t *testing.T) {
 		}
 	}
 }
+
+func TestProcessUsage(t *testing.T) {
+	const stat = "7 (a (b) c) S 1 7 7 0 -1 0 0 0 0 0 10 20 3 4 20 0 1 0 100 4096 5 0 0"
+	cpu, rss, err := processUsage(stat)
+	if err != nil || cpu != 370*time.Millisecond || rss/5 < 4096 {
+		t.Errorf("%v, %d bytes, %v; want 370ms and 5 pages", cpu, rss, err)
+	}
+	if _, _, err := processUsage("7 (x) S 1"); err == nil {
+		t.Error("a short stat is taken")
+	}
+}

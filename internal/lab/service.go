@@ -62,7 +62,7 @@ func (s *Service) Start(ctx context.Context) error {
 		return err
 	}
 	s.proc = p
-	return poll(ctx, func() error {
+	return Poll(ctx, func() error {
 		if !p.Running() {
 			return fatal{fmt.Errorf("%s on %s ended: %s; its last words:\n%s", s.Label, s.node.Name, p.ending(), p.Tail(10))}
 		}

@@ -93,7 +93,7 @@ func (j *Judge) Follow(done <-chan struct{}) {
 // Catch waits until everything that was seen up to now can be judged, and judges it.
 func (j *Judge) Catch(ctx context.Context) {
 	to := time.Now()
-	_ = pause(ctx, JudgeLag) // cut short only at the end of everything
+	_ = lab.Pause(ctx, JudgeLag) // cut short only at the end of everything
 	j.Advance(to)
 }
 

@@ -63,7 +63,7 @@ func (s *Site) whole(ctx context.Context, since time.Time) (owner, missed string
 			return owner, missed, nil
 		}
 		missed = err.Error()
-		if pause(ctx, recoverPause) != nil {
+		if lab.Pause(ctx, recoverPause) != nil {
 			return "", missed, fmt.Errorf("not whole %v after the last fault was over: %w", time.Since(since).Round(time.Millisecond), err)
 		}
 	}
@@ -113,7 +113,7 @@ func answeredBy(answers []lab.HTTPAnswer, node string) bool {
 // stays watches that the owner remains the only one to answer.
 func (s *Site) stays(ctx context.Context, owner string) error {
 	from := time.Now()
-	if err := pause(ctx, s.Calm); err != nil {
+	if err := lab.Pause(ctx, s.Calm); err != nil {
 		return err
 	}
 	for _, a := range s.asked {

@@ -7,6 +7,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"github.com/hbagent/hbagent/internal/lab"
 )
 
 // A Run makes faults in a site for a while.
@@ -64,7 +66,7 @@ func (r *Run) batch(ctx context.Context) (last Fault, err error) {
 	room := make(chan struct{}, r.AtOnce)
 	for made := 0; made < r.Every && ctx.Err() == nil; {
 		step := r.Plan.Next()
-		if pause(ctx, step.Pause) != nil {
+		if lab.Pause(ctx, step.Pause) != nil {
 			break
 		}
 		for _, f := range step.Faults {

@@ -57,7 +57,7 @@ func (s *Site) strike(ctx context.Context, f Fault, n *lab.Node) error {
 	case Hang:
 		return n.HangAgent(ctx, f.For)
 	case Stutter:
-		return times(ctx, f.Times, func() error { return errors.Join(n.HangAgent(ctx, f.For), pause(ctx, f.For)) })
+		return times(ctx, f.Times, func() error { return errors.Join(n.HangAgent(ctx, f.For), lab.Pause(ctx, f.For)) })
 	case Freeze:
 		return lasting(ctx, f.For, func(context.Context) error { return n.Freeze() }, func(context.Context) error { return n.Thaw() })
 	case Power:
@@ -76,7 +76,7 @@ func (s *Site) strike(ctx context.Context, f Fault, n *lab.Node) error {
 		return s.imposed(ctx, f.For, lab.LossyEverywhere(lossPercent))
 	case Flap:
 		return times(ctx, f.Times, func() error {
-			return errors.Join(s.imposed(ctx, f.For, lab.Isolated(n)), pause(ctx, f.For))
+			return errors.Join(s.imposed(ctx, f.For, lab.Isolated(n)), lab.Pause(ctx, f.For))
 		})
 	case CardDown:
 		return lasting(ctx, f.For,
@@ -95,7 +95,7 @@ func (s *Site) strike(ctx context.Context, f Fault, n *lab.Node) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(pause(ctx, f.For), end())
+		return errors.Join(lab.Pause(ctx, f.For), end())
 	case Switchover:
 		return s.switchover(ctx, n, s.another(n, f.Pick))
 	}
@@ -110,7 +110,7 @@ func lasting(ctx context.Context, d time.Duration, begin, end func(context.Conte
 	if err := bounded(context.WithoutCancel(ctx), repairWait, begin); err != nil {
 		return err
 	}
-	waited := pause(ctx, d)
+	waited := lab.Pause(ctx, d)
 	return errors.Join(waited, bounded(context.WithoutCancel(ctx), repairWait, end))
 }
 
@@ -137,7 +137,7 @@ func (s *Site) boot(ctx context.Context, n *lab.Node) error {
 func start(ctx context.Context, n *lab.Node) error {
 	for {
 		err := n.StartAgent(ctx)
-		if err == nil || pause(ctx, restartPause) != nil {
+		if err == nil || lab.Pause(ctx, restartPause) != nil {
 			return err
 		}
 	}
@@ -194,13 +194,4 @@ func times(ctx context.Context, n int, f func() error) error {
 		}
 	}
 	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

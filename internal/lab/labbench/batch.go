@@ -86,7 +86,7 @@ func (s *site) moveMany(ctx context.Context, addrs []netip.Prefix) (spread, outa
 			spread = last.Sub(first)
 			break
 		}
-		if pause(limit, lookPause) != nil {
+		if lab.Pause(limit, lookPause) != nil {
 			return 0, 0, fmt.Errorf("%s announced %d of %d addresses in %v", other, n, len(addrs), moveLimit+steadyLimit)
 		}
 	}

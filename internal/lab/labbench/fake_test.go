@@ -72,7 +72,7 @@ func (f *fake) Switchover(ctx context.Context, from, to string) error {
 		if err := f.take(to); err != nil {
 			return err
 		}
-		if err := pause(ctx, f.overlap); err != nil {
+		if err := lab.Pause(ctx, f.overlap); err != nil {
 			return err
 		}
 		return f.w.Node(from).DelAddress(lab.Floating4)
@@ -80,7 +80,7 @@ func (f *fake) Switchover(ctx context.Context, from, to string) error {
 	if err := f.w.Node(from).DelAddress(lab.Floating4); err != nil {
 		return err
 	}
-	if err := pause(ctx, f.gap); err != nil {
+	if err := lab.Pause(ctx, f.gap); err != nil {
 		return err
 	}
 	return f.take(to)

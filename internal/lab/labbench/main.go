@@ -50,7 +50,9 @@ func main() {
 	} else {
 		program, abs := filepath.Abs(*hbagent)
 		p := &plan{hbagent: program, runs: *runs, only: words(*only), tools: words(*tools), settings: words(*settings), rest: *rest, busy: *busy, cost: *span}
-		err = errors.Join(abs, outside(ctx, p, *docs, *out))
+		if err = errors.Join(abs, p.check()); err == nil {
+			err = outside(ctx, p, *docs, *out)
+		}
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "labbench:", err)

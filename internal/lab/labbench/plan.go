@@ -53,6 +53,33 @@ func (p *plan) whole() bool {
 	return len(p.only)+len(p.tools)+len(p.settings) == 0 && p.rest >= wholeRest && p.busy >= wholeBusy
 }
 
+// check refuses what would be measured of nothing: a name that there is not would narrow the run without a word.
+func (p *plan) check() error {
+	var tools, settings []string
+	for _, t := range rivals.All() {
+		tools = append(tools, t.Name())
+		for _, s := range t.Settings() {
+			settings = append(settings, s.Name)
+		}
+	}
+	things := append(slices.Clone(bench.Scenarios), onlyBatch, onlyCost, bench.Rest, bench.Busy)
+	var errs []error
+	for _, l := range []struct {
+		flag         string
+		given, known []string
+	}{{"-tools", p.tools, tools}, {"-settings", p.settings, settings}, {"-only", p.only, things}} {
+		for _, name := range l.given {
+			if !slices.Contains(l.known, name) {
+				errs = append(errs, fmt.Errorf("%s: there is no %q; there are: %s", l.flag, name, strings.Join(l.known, ", ")))
+			}
+		}
+	}
+	if p.runs < 1 {
+		errs = append(errs, fmt.Errorf("-runs %d: at least 1", p.runs))
+	}
+	return errors.Join(errs...)
+}
+
 // A contender is a tool that is measured.
 type contender struct {
 	name     string

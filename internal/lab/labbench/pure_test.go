@@ -3,6 +3,7 @@ package main
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,17 +67,6 @@ func TestAnnounced(t *testing.T) {
 	}, "web2")
 	if n != 2 || last.Sub(first) != 2*time.Millisecond {
 		t.Errorf("%d addresses within %v, want 2 within 2ms", n, last.Sub(first))
-	}
-}
-
-func TestProcessCost(t *testing.T) {
-	const stat = "7 (a (b) c) S 1 7 7 0 -1 0 0 0 0 0 10 20 3 4 20 0 1 0 100 4096 5 0 0"
-	cpu, rss, err := processCost(stat)
-	if err != nil || cpu != 370*time.Millisecond || rss/5 < 4096 {
-		t.Errorf("%v, %d bytes, %v; want 370ms and 5 pages", cpu, rss, err)
-	}
-	if _, _, err := processCost("7 (x) S 1"); err == nil {
-		t.Error("a short stat is taken")
 	}
 }
 
@@ -163,6 +153,23 @@ func TestSettings(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A name that there is not is refused, with those that there are.
+func TestArguments(t *testing.T) {
+	for want, p := range map[string]plan{
+		`-tools: there is no "heartbeat"; there are: hbagent, keepalived`: {runs: 1, tools: []string{"heartbeat"}},
+		`-settings: there is no "ttl 9s"; there are: ttl 1s`:              {runs: 1, settings: []string{"ttl 1s", "ttl 9s"}},
+		`-only: there is no "poweroff"; there are: power-off`:             {runs: 1, only: []string{"poweroff"}},
+		"-runs 0: at least 1": {},
+	} {
+		if err := p.check(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%+v: %v, want %q", p, err, want)
+		}
+	}
+	if err := (&plan{runs: 1, tools: []string{"ucarp"}, only: []string{"cost", "loss", "busy"}, settings: []string{"token 1000"}}).check(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -32,7 +32,7 @@ func (j job) quiet(ctx context.Context, t rivals.Tool, s rivals.Setting) (f foun
 	if err != nil { // a setting that never comes to rest moves all the time: that is what is counted
 		fmt.Fprintf(os.Stderr, "  %s: %v\n", j, err)
 	}
-	if err := pause(ctx, max(calm, time.Until(j.Begin))); err != nil {
+	if err := lab.Pause(ctx, max(calm, time.Until(j.Begin))); err != nil {
 		return f, err
 	}
 	from := time.Now()
@@ -43,7 +43,7 @@ func (j job) quiet(ctx context.Context, t rivals.Tool, s rivals.Setting) (f foun
 		}
 		defer func() { err = errors.Join(err, end()) }()
 	}
-	if err := pause(ctx, j.Span); err != nil {
+	if err := lab.Pause(ctx, j.Span); err != nil {
 		return f, err
 	}
 	to := time.Now()

@@ -98,7 +98,7 @@ func (s *site) once(ctx context.Context, sc scenario) (bench.Sample, error) {
 		_ = s.echo.WaitAnswer(moved, time.Now(), otherThan(owner))
 		cancel()
 	}
-	if err := pause(ctx, max(sc.lasts, aMoment)); err != nil {
+	if err := lab.Pause(ctx, max(sc.lasts, aMoment)); err != nil {
 		return bench.Sample{}, err
 	}
 	if sc.repair != nil {

@@ -148,7 +148,7 @@ func (s *site) steady(ctx context.Context) (owner string, err error) {
 		if err == nil {
 			return owner, nil
 		}
-		if pause(ctx, lookPause) != nil {
+		if lab.Pause(ctx, lookPause) != nil {
 			return "", fmt.Errorf("not at rest after %v: %w", s.limit, err)
 		}
 	}
@@ -186,7 +186,7 @@ func (s *site) reset(ctx context.Context) error {
 // follow the last move by the same time again and again, and hit the same phase of every heartbeat.
 func (s *site) chance(ctx context.Context) error {
 	rhythm := max(s.setting.Heartbeat, time.Second)
-	return pause(ctx, aMoment+rand.N(rhythm))
+	return lab.Pause(ctx, aMoment+rand.N(rhythm))
 }
 
 func otherThan(node string) string {
@@ -194,13 +194,4 @@ func otherThan(node string) string {
 		return "web2"
 	}
 	return "web1"
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

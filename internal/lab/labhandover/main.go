@@ -106,7 +106,7 @@ func moveToAndFro(ctx context.Context, m rivals.Cluster, arp *lab.ARPWatch, owne
 	}
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	if err := pause(ctx, settle); err != nil {
+	if err := lab.Pause(ctx, settle); err != nil {
 		return nil, err
 	}
 	for range moves {
@@ -159,12 +159,3 @@ func report(with string, load *lab.Load, gaps []time.Duration, asked, twice int)
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
-}

@@ -53,13 +53,13 @@ func run(ctx context.Context, hbagent string, runs int) (err error) {
 		func() error { return m.look(ctx, "all well", "web1", "web2", "db1") },
 		func() error { return web2.SignalAgent(syscall.SIGSTOP) },
 		func() error { return m.look(ctx, "web2 has just been frozen", "web1", "db1") },
-		func() error { return pause(ctx, noticed) },
+		func() error { return lab.Pause(ctx, noticed) },
 		func() error { return m.look(ctx, "web2 is frozen", "web1", "db1") },
 		func() error { return web2.SignalAgent(syscall.SIGCONT) },
-		func() error { return pause(ctx, noticed) },
+		func() error { return lab.Pause(ctx, noticed) },
 		web2.PowerOff,
 		func() error { return m.look(ctx, "web2 has just died", "web1", "db1") },
-		func() error { return pause(ctx, noticed) },
+		func() error { return lab.Pause(ctx, noticed) },
 		func() error { return m.look(ctx, "web2 is dead", "web1", "db1") },
 	}
 	for _, step := range steps {
@@ -133,15 +133,6 @@ func (m *measurement) once(ctx context.Context, n *lab.Node) (time.Duration, err
 		err = nil
 	}
 	return took, err
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -144,6 +144,9 @@ func chosen(only string) ([]scale.Plan, error) {
 		if _, err := fmt.Sscanf(name, "%dx%dx%d", &p.Nodes, &p.Voters, &p.Groups); err != nil || p.Nodes < 1 || p.Voters < 1 || p.Groups < 1 {
 			return nil, fmt.Errorf("%q is no cluster: want NODESxVOTERSxGROUPS, such as 25x5x1", name)
 		}
+		if p.Voters > p.Nodes {
+			return nil, fmt.Errorf("%q: of %d nodes at most %d can vote", name, p.Nodes, p.Nodes)
+		}
 		p.Candidates = p.Nodes
 		if i := slices.IndexFunc(plans, func(q scale.Plan) bool { return q.Nodes == p.Nodes && q.Voters == p.Voters && q.Groups == p.Groups }); i >= 0 {
 			p = plans[i]

@@ -105,7 +105,7 @@ const stateLines = 60
 // waitStates waits until each daemon's log names the state MASTER (the owner) or BACKUP (the other) last. before is
 // what stands before the name of a state.
 func (d *daemons) waitStates(ctx context.Context, owner, before string) error {
-	return wait(ctx, func() error {
+	return lab.Poll(ctx, func() error {
 		for _, node := range pair() {
 			want := "BACKUP"
 			if node == owner {

@@ -145,7 +145,7 @@ func (h *hbagent) Restart(ctx context.Context, node string) error {
 
 // Ready asks the agents. Who has the addresses is for observers: reading a thousand of them takes longer than a ttl.
 func (h *hbagent) Ready(ctx context.Context, owner string) error {
-	err := wait(ctx, func() error {
+	err := lab.Poll(ctx, func() error {
 		g, err := h.w.Node(owner).Group(ctx, hbagentGroup)
 		if err == nil && g.Owner != owner {
 			err = fmt.Errorf("group %s: owner %q as %s says (%s: %s)", hbagentGroup, g.Owner, owner, g.State, g.Reason)

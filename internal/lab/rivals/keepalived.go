@@ -225,7 +225,7 @@ func (k *keepalived) Switchover(ctx context.Context, from, to string) error {
 		return err
 	}
 	addr := k.o.Addresses[0].Addr()
-	return errors.Join(wait(ctx, func() error { return k.w.CheckOnlyAt(addr, to) }), os.WriteFile(away, []byte("0\n"), 0o644))
+	return errors.Join(lab.Poll(ctx, func() error { return k.w.CheckOnlyAt(addr, to) }), os.WriteFile(away, []byte("0\n"), 0o644))
 }
 
 func (k *keepalived) Configs() map[string]string { return files(k.file("web1")) }

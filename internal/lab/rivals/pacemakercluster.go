@@ -39,7 +39,7 @@ func (p *pacemaker) Start(ctx context.Context, node string) error {
 		}
 	}
 	// The unit is of Type=notify: it is up when its clients can connect.
-	err := wait(ctx, func() error {
+	err := lab.Poll(ctx, func() error {
 		_, err := p.run(ctx, node, "corosync-cfgtool", "-s")
 		return err
 	})
@@ -124,7 +124,7 @@ func (p *pacemaker) Switchover(ctx context.Context, _, to string) error {
 		return err
 	}
 	last := p.o.Addresses[len(p.o.Addresses)-1].Addr()
-	moved := wait(ctx, func() error { return p.w.CheckOnlyAt(last, to) })
+	moved := lab.Poll(ctx, func() error { return p.w.CheckOnlyAt(last, to) })
 	_, err := p.run(context.WithoutCancel(ctx), to, "crm_resource", "--resource", "addresses", "--clear")
 	return errors.Join(moved, err)
 }
@@ -158,7 +158,7 @@ func (p *pacemaker) run(ctx context.Context, node, program string, args ...strin
 // Ready goes by what crm_mon and crmadmin tell on the owner.
 func (p *pacemaker) Ready(ctx context.Context, owner string) error {
 	var last error
-	err := wait(ctx, func() error {
+	err := lab.Poll(ctx, func() error {
 		err := p.look(ctx, owner)
 		if err != nil && ctx.Err() == nil {
 			last = err // the one look that the end of ctx cuts short tells nothing

@@ -110,21 +110,3 @@ func lookup(program, pkg string) (string, error) {
 	}
 	return path, nil
 }
-
-// wait calls try until it returns nil, or until ctx ends; then it returns the last error.
-func wait(ctx context.Context, try func() error) error {
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w (%w)", err, ctx.Err())
-		case <-time.After(lookPause):
-		}
-	}
-}
-
-// lookPause lies between two looks at something that sends no event. Chosen by us.
-const lookPause = 20 * time.Millisecond

@@ -49,7 +49,7 @@ func (s *Site) Costs(ctx context.Context, span time.Duration, p *bench.ScalePoin
 	if err != nil {
 		return err
 	}
-	if err := pause(ctx, span); err != nil {
+	if err := lab.Pause(ctx, span); err != nil {
 		return err
 	}
 	after, err := s.usage()
@@ -154,7 +154,7 @@ func (s *Site) Takeover(ctx context.Context) (bench.Takeover, error) {
 	if err != nil {
 		return bench.Takeover{}, err
 	}
-	if err := pause(ctx, rand.N(phase)); err != nil {
+	if err := lab.Pause(ctx, rand.N(phase)); err != nil {
 		return bench.Takeover{}, err
 	}
 	at := time.Now()
@@ -162,7 +162,7 @@ func (s *Site) Takeover(ctx context.Context) (bench.Takeover, error) {
 		return bench.Takeover{}, err
 	}
 	t := bench.Takeover{Groups: len(owned)}
-	err = until(ctx, lookEvery, func() error {
+	err = lab.PollEvery(ctx, lookEvery, func() error {
 		claims := claimsOf(watch.Announcements(at, time.Now()), victim.Name)
 		if len(claims) < len(targets) {
 			return fmt.Errorf("%d of the %d groups of %s have no new owner", len(targets)-len(claims), len(targets), victim.Name)
@@ -239,7 +239,7 @@ func Measure(ctx context.Context, w *lab.World, plan Plan, hbagent string, span 
 		if err := s.OwnedOnce(); err != nil {
 			return err
 		}
-		if err := pause(ctx, Settled); err != nil {
+		if err := lab.Pause(ctx, Settled); err != nil {
 			return err
 		}
 		if err := s.Costs(ctx, span, &p); err != nil {
@@ -269,13 +269,4 @@ func Measure(ctx context.Context, w *lab.World, plan Plan, hbagent string, span 
 		p.Failed = err.Error()
 	}
 	return p
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

@@ -115,21 +115,6 @@ func (s *Site) each(nodes []*lab.Node, f func(*lab.Node) error) error {
 	return errors.Join(all...)
 }
 
-// until calls try every now and then until it returns nil, or ctx ends: then it returns the last error.
-func until(ctx context.Context, every time.Duration, try func() error) error {
-	for {
-		err := try()
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w (%w)", err, ctx.Err())
-		case <-time.After(every):
-		}
-	}
-}
-
 // Wait waits until each of the nodes that run says that all of them are alive and have told of themselves, and that every
 // group has an owner among them, the same one on every node.
 func (s *Site) Wait(ctx context.Context, running ...*lab.Node) error {
@@ -137,7 +122,7 @@ func (s *Site) Wait(ctx context.Context, running ...*lab.Node) error {
 	for _, n := range running {
 		up[n.Name] = true
 	}
-	return until(ctx, lookEvery, func() error {
+	return lab.PollEvery(ctx, lookEvery, func() error {
 		var owners map[string]string
 		for _, n := range running {
 			st, err := n.Status(ctx)
