@@ -152,6 +152,7 @@ type view struct {
 	Demands  string
 	Tools    string
 	Missing  []string
+	Watched  bool // false moves were looked for
 	Paces    []paceView
 	PowerOff string
 	Costs    string
@@ -171,20 +172,15 @@ func (r Run) pages(pages map[string][]byte) error {
 		Machine: text(r.Machine.Told()), Began: r.Began.UTC().Format("2006-01-02 15:04 UTC"), Took: length(r.Seconds),
 		Commit: text(r.Commit), Loads: num(r.Machine.LoadBefore) + " before and " + num(r.Machine.LoadAfter) + " after",
 		Demands: r.demandsTable(), Tools: r.toolsTable(), PowerOff: r.powerOffTable(), Costs: r.costsTable(), Batches: r.batchesTable(),
-		Failures: r.failures(), Plots: make(map[string]bool),
+		Failures: r.failures(), Missing: r.leftOut(), Watched: len(r.Quiet) > 0, Plots: make(map[string]bool),
 	}
 	for name, plot := range plots {
 		pages[path.Join(Dir, name)] = plot
 		v.Plots[name] = true
 	}
-	for _, t := range r.Tools {
-		if t.Missing != "" {
-			v.Missing = append(v.Missing, fmt.Sprintf("%s: %s", text(t.Name), text(t.Missing)))
-		}
-	}
 	for _, pace := range Paces {
 		if len(r.at(pace)) > 0 {
-			v.Paces = append(v.Paces, paceView{Name: pace, Title: paceTitles[pace], Told: paceTold[pace], Quiet: r.quietTold(pace), Table: r.paceTable(pace), Plot: plotOf(pace)})
+			v.Paces = append(v.Paces, paceView{Name: pace, Title: r.paceTitle(pace), Told: r.paceTold(pace), Quiet: r.quietTold(pace), Table: r.paceTable(pace), Plot: plotOf(pace)})
 		}
 	}
 	var b bytes.Buffer

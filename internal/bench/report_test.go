@@ -35,6 +35,33 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
+// A run that was narrowed says so at the top, and calls nothing safe that it has not watched.
+func TestReportOfANarrowedRun(t *testing.T) {
+	r := example()
+	r.Quiet = nil
+	r.Tools = slices.DeleteFunc(r.Tools, func(t Tool) bool { return t.Name == UCARP })
+	r.Results = slices.DeleteFunc(r.Results, func(res Result) bool { return res.Tool == UCARP || res.Scenario == Kill })
+	r.Costs = slices.DeleteFunc(r.Costs, func(c Cost) bool { return c.Tool == UCARP })
+	r.Batches = slices.DeleteFunc(r.Batches, func(b Batch) bool { return b.Tool == UCARP })
+	pages := map[string][]byte{}
+	if err := r.pages(pages); err != nil {
+		t.Fatal(err)
+	}
+	page := string(pages[Dir+"/README.md"])
+	for _, want := range []string{"- ucarp: this run was not asked for it\n", "- scenarios: kill", "- false moves, rest\n- false moves, busy\n"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the report does not say %q", want)
+		}
+	}
+	if strings.Contains(page, "fastest safe setting\n") || strings.Contains(r.summary(), "fastest safe") {
+		t.Error("it calls a setting safe")
+	}
+	whole := example()
+	if left := whole.leftOut(); slices.ContainsFunc(left, func(s string) bool { return strings.HasPrefix(s, "false moves") }) {
+		t.Errorf("a run that watched: %v", left)
+	}
+}
+
 func TestExample(t *testing.T) {
 	r := example()
 	if err := r.Validate(); err != nil {

@@ -16,6 +16,9 @@ const (
 	Pacemaker  = "pacemaker"
 )
 
+// Known are all tools that a whole run compares, in the order of the report.
+var Known = []string{HBAgent, Keepalived, UCARP, Pacemaker}
+
 // The paces at which tools stand beside each other (see Setting.Pace).
 const (
 	Equal   = "equal"   // the same time between two heartbeats for every tool

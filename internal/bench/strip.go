@@ -38,7 +38,7 @@ func (r Run) strips(pace string) []byte {
 	bottom := stripTop + panel*float64(len(played))
 	d := &drawing{}
 	d.text(16, 26, start, "title", "How long the client had no answer")
-	d.text(16, 45, start, "soft", paceTitles[pace]+". Each mark is one time, the bar is the median; the axis is logarithmic.")
+	d.text(16, 45, start, "soft", r.paceTitle(pace)+". Each mark is one time, the bar is the median; the axis is logarithmic.")
 	for i := range played {
 		if i%2 == 0 {
 			d.rect(8, stripTop+panel*float64(i), plotWidth-16, panel, "band")
@@ -57,7 +57,7 @@ func (r Run) strips(pace string) []byte {
 			r.strip(d, axis, c, scenario, top+stripHead+stripRow*(float64(j)+.5))
 		}
 	}
-	return d.svg(bottom+28, "How long the client had no answer: "+paceTitles[pace], r.stripsTold(tools, played))
+	return d.svg(bottom+28, "How long the client had no answer: "+r.paceTitle(pace), r.stripsTold(tools, played))
 }
 
 // scenarioShort names a scenario in a plot.

@@ -42,7 +42,7 @@ func (r Run) summary() string {
 	line("... at the same heartbeat rate", Equal, PowerOff, outage)
 	fastest := "... each at its fastest safe setting"
 	if len(r.Quiet) == 0 {
-		fastest = "... each at its fastest setting (false moves were not watched)"
+		fastest = "... each at its fastest setting (this run has not looked for false moves)"
 	}
 	line(fastest, Fastest, PowerOff, outage)
 	line("the owner is cut off, and comes back", Default, Partition, outage)

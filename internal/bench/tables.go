@@ -13,6 +13,26 @@ var paceTitles = map[string]string{
 	Fastest: "Each at its fastest safe setting",
 }
 
+// unwatched stand for Fastest in a run that has not looked for false moves: none of its settings is called safe.
+const (
+	unwatchedTitle = "Each at its fastest setting"
+	unwatchedTold  = "The setting that is taken for the fastest safe one; this run has not looked for false moves."
+)
+
+func (r Run) paceTitle(pace string) string {
+	if pace == Fastest && len(r.Quiet) == 0 {
+		return unwatchedTitle
+	}
+	return paceTitles[pace]
+}
+
+func (r Run) paceTold(pace string) string {
+	if pace == Fastest && len(r.Quiet) == 0 {
+		return unwatchedTold
+	}
+	return paceTold[pace]
+}
+
 var paceTold = map[string]string{
 	Equal:   "The owner is heard as often with every tool.",
 	Default: "The times that a tool comes with, or that its manual gives where the config has to say one.",
@@ -236,6 +256,35 @@ func (r Run) batchesTable() string {
 		t.row(text(b.Tool), text(b.Setting), fmt.Sprint(b.Addresses), fmt.Sprint(max(spread.N, out.N)), shape, outages)
 	}
 	return t.String()
+}
+
+// leftOut is what a run could have measured and was not asked to, or could not: tools, scenarios, times without a question.
+func (r Run) leftOut() (out []string) {
+	for _, t := range r.Tools {
+		if t.Missing != "" {
+			out = append(out, fmt.Sprintf("%s: %s", text(t.Name), text(t.Missing)))
+		}
+	}
+	for _, name := range Known {
+		if !slices.ContainsFunc(r.Tools, func(t Tool) bool { return t.Name == name }) {
+			out = append(out, text(name)+": this run was not asked for it")
+		}
+	}
+	var scenarios []string
+	for _, name := range Scenarios {
+		if !slices.ContainsFunc(r.Results, func(res Result) bool { return res.Scenario == name }) {
+			scenarios = append(scenarios, text(name))
+		}
+	}
+	if len(scenarios) > 0 {
+		out = append(out, "scenarios: "+strings.Join(scenarios, ", "))
+	}
+	for _, load := range []string{Rest, Busy} {
+		if !slices.ContainsFunc(r.Quiet, func(q Quiet) bool { return q.Load == load }) {
+			out = append(out, "false moves, "+load)
+		}
+	}
+	return out
 }
 
 // failures are what could not be measured, and why.
