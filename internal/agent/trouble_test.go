@@ -135,7 +135,7 @@ func TestPauseWithinABurst(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				_, _, _, db1 := settled(t, testConfig)
 				db1.look(func() {
-					time.Sleep(testTTL / 2) // while the owner asks
+					time.Sleep(testTTL / 2) // fake time (testing/synctest): the owner asks meanwhile
 					if len(db1.leaseIn) == 0 {
 						t.Fatal("no message waits")
 					}

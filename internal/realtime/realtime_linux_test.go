@@ -131,7 +131,7 @@ func TestEnter(t *testing.T) {
 		if os.Getenv("HBAGENT_TEST_NO_SKIP") == "1" {
 			t.Fatal("HBAGENT_TEST_NO_SKIP=1 forbids to skip: run as root")
 		}
-		t.Skip("only root may")
+		t.Skip("needs root, which may take a real-time priority")
 	}
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), childEnv+"=1")

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
@@ -38,12 +37,7 @@ func (t Hbagent) Version(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := exec.CommandContext(ctx, program, "version").Output()
-	if err != nil {
-		return "", fmt.Errorf("hbagent version: %w", err)
-	}
-	line, _, _ := strings.Cut(string(out), "\n")
-	return line, nil
+	return firstLine(ctx, program, "version")
 }
 
 // Settings are the default ttl, the one at which the owner renews once a second, and shorter ones.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -44,12 +43,7 @@ func (Keepalived) Version(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out, err := exec.CommandContext(ctx, program, "--version").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("keepalived --version: %w", err)
-	}
-	line, _, _ := strings.Cut(string(out), "\n")
-	return line, nil
+	return firstLine(ctx, program, "--version")
 }
 
 // Settings are adverts every second, which is its default, at the pace of hbagent's default, and shorter ones.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/user"
 	"strconv"
 	"strings"
@@ -49,12 +48,11 @@ func (Pacemaker) Version(ctx context.Context) (string, error) {
 	}
 	var said []string
 	for _, c := range [][]string{{"pacemakerd", "--version"}, {"corosync", "-v"}} {
-		out, err := exec.CommandContext(ctx, c[0], c[1]).Output()
+		line, err := firstLine(ctx, c[0], c[1])
 		if err != nil {
-			return "", fmt.Errorf("%s: %w", strings.Join(c, " "), err)
+			return "", err
 		}
-		line, _, _ := strings.Cut(string(out), "\n")
-		said = append(said, strings.TrimSpace(line))
+		said = append(said, line)
 	}
 	return strings.Join(said, ", "), nil
 }

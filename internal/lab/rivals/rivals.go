@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"strings"
 	"syscall"
 	"time"
 
@@ -109,4 +110,14 @@ func lookup(program, pkg string) (string, error) {
 		return "", fmt.Errorf("%s (package %s): %w", program, pkg, ErrMissing)
 	}
 	return path, nil
+}
+
+// firstLine is what a program says of itself in one line, on either stream.
+func firstLine(ctx context.Context, program string, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w", program, strings.Join(args, " "), err)
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimSpace(line), nil
 }
