@@ -49,7 +49,6 @@ type Options struct {
 // restart under any other supervisor. SIGHUP reads the config file again.
 func Run(ctx context.Context, o Options) error {
 	goRealtime(o.Logger)
-	economise()
 	a, err := start(o)
 	if err != nil {
 		return err
@@ -93,6 +92,7 @@ func start(o Options) (_ *agent, err error) {
 	if err != nil {
 		return nil, err
 	}
+	economise(cfg.Lease.TTL)
 	log := o.Logger.With("node", node)
 	for _, w := range cfg.Warnings {
 		log.Warn("config", "reason", w.Message)

@@ -19,11 +19,12 @@ import (
 
 // Chosen by us.
 const (
-	// maxProcs is how many processors Go's scheduler uses. Two let the loop run while something long (a page, a key
-	// derivation, a garbage collection) runs beside it. Each further one is another thread that is woken in vain to look for work,
-	// and more memory in per-processor caches. Set by hand it also keeps the runtime from reading the limits of the control group once a
-	// second, which is a wake-up of its own.
-	maxProcs = 2
+	// shortTTL is below what ttl the loop may not wait for what else the agent does (a page, a key derivation, a garbage collection),
+	// and Go's scheduler gets a second processor. A goroutine runs for 10 ms at most while others wait (runtime: forcePreemptNS),
+	// which is nothing to a longer ttl. Each processor is a thread more that is woken in vain to look for work, and memory
+	// in caches of its own: with one, an agent at rest takes a sixth less. Set by hand, it also keeps the runtime from reading the
+	// limits of the control group once a second.
+	shortTTL = time.Second
 	// gcPercent halves the heap at which a collection begins, which is 4 MB by default, for a heap of which 1 MB lives. At rest there is
 	// a collection in some 20 s, of some milliseconds.
 	gcPercent = 50
@@ -32,13 +33,23 @@ const (
 	startIsOver = 6 * time.Second
 )
 
-// economise sets what Go's runtime may use. An environment that says otherwise (GOGC) is obeyed.
-func economise() {
-	runtime.GOMAXPROCS(min(maxProcs, runtime.GOMAXPROCS(0)))
+// economise sets what Go's runtime may use. An environment that says otherwise (GOGC, GOMAXPROCS) is obeyed.
+func economise(ttl time.Duration) {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(processors(ttl))
+	}
 	runtime.MemProfileRate = 0 // nobody reads it
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
+}
+
+// processors is how many Go's scheduler uses.
+func processors(ttl time.Duration) int {
+	if ttl < shortTTL {
+		return min(2, runtime.NumCPU())
+	}
+	return 1
 }
 
 // afterStart gives back, once, the memory that only the start needed: the heap of reading the config, and the pages of

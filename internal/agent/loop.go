@@ -29,9 +29,10 @@ const (
 	leaseQueue = 1024 // datagrams; at 20 a second and peer, a second of a large site
 	leaseBurst = 15   // taken in one turn behind the first: some milliseconds
 	workQueue  = 256
-	// pulse is how often what depends on the time of day is looked at when
-	// nothing happens (hold, max_moves, the watchdog).
-	pulse = 500 * time.Millisecond
+	// pulse is how often what depends on the time of day is looked at (hold, max_moves, the watchdog). The first wake-up after that
+	// takes it along; latestPulse is when it gets one of its own, for wake-ups are most of what an agent at rest costs.
+	pulse       = 500 * time.Millisecond
+	latestPulse = 750 * time.Millisecond
 	// judgeDivisor: while messages wait, the policy looks at everything every ttl/20.
 	judgeDivisor = 20
 	// pauseDivisor: a wake-up later than ttl/4 means that the process stood still.
@@ -127,6 +128,7 @@ type loop struct {
 	dirty       bool          // something changed that the policy or the peers should know
 	turn        time.Duration // CLOCK_BOOTTIME at which this turn of the loop began
 	judged      time.Duration // when the policy last looked
+	pulsed      time.Duration // when the last pulse was
 
 	published cluster.NodeState
 	lastView  template.View // that the templates were shown
@@ -249,9 +251,8 @@ func (l *loop) run(ctx context.Context) (err error) {
 	}()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	beat := time.NewTicker(pulse)
-	defer beat.Stop()
 	l.clock.start()
+	l.pulsed = l.boot()
 	for {
 		select {
 		case <-ctx.Done():
@@ -269,24 +270,31 @@ func (l *loop) run(ctx context.Context) (err error) {
 		case <-timer.C:
 			l.lookAtClock()
 			l.machine.Tick(l.now())
-		case <-beat.C:
-			l.lookAtClock()
-			l.dirty = true
-			l.machine.Check()
-			l.lookAtVoters()
-			if n := l.dropped.Swap(0); n > 0 {
-				l.log.Warn("lease messages came faster than they could be read", "dropped", n)
-			}
-			l.lookAfterDrains()
-			l.noteHealth()
-			l.watch.feed()
 		}
 		l.settle()
+		if l.turn-l.pulsed >= pulse && l.fatal == nil {
+			l.pulsed = l.turn
+			l.takePulse()
+			l.settle()
+		}
 		if l.fatal != nil {
 			return l.fatal
 		}
 		l.arm(timer)
 	}
+}
+
+// takePulse looks at what changes by time alone.
+func (l *loop) takePulse() {
+	l.dirty = true
+	l.machine.Check()
+	l.lookAtVoters()
+	if n := l.dropped.Swap(0); n > 0 {
+		l.log.Warn("lease messages came faster than they could be read", "dropped", n)
+	}
+	l.lookAfterDrains()
+	l.noteHealth()
+	l.watch.feed()
 }
 
 // settle carries out what has become due until nothing is left to do. Deciding
@@ -313,29 +321,25 @@ func (l *loop) settle() {
 // changed, and while hundreds of them move, something changes with every message. The loop comes back at once.
 func (l *loop) busy() bool { return len(l.leaseIn) > 0 && l.boot()-l.judged < l.ttl/judgeDivisor }
 
-// arm sets the timer for the lease machine's next deadline. What has become due
+// arm sets the timer for the lease machine's next deadline, or the next pulse. What has become due
 // while the loop was at work is due now: opening a hundred addresses takes a
 // while, and is no pause.
 func (l *loop) arm(timer *time.Timer) {
-	next, ok := l.machine.NextDeadline()
-	if at, soon := l.suspect(l.now().Boot); soon && (!ok || at < next) {
-		next, ok = at, true
+	now := l.now().Boot
+	next := lease.Instant(l.pulsed + latestPulse)
+	if at, ok := l.machine.NextDeadline(); ok {
+		next = min(next, at)
+	}
+	if at, ok := l.suspect(now); ok {
+		next = min(next, at)
 	}
 	for _, g := range l.groups {
 		if g.pending != nil && !g.pending.takingOver {
-			if at := lease.Instant(g.pending.openAt); !ok || at < next {
-				next, ok = at, true
-			}
+			next = min(next, lease.Instant(g.pending.openAt))
 		}
 	}
-	if !ok {
-		timer.Stop()
-		l.clock.due = 0
-		return
-	}
-	now := l.boot()
-	l.clock.due = max(time.Duration(next), now)
-	timer.Reset(l.clock.due - now)
+	l.clock.due = time.Duration(max(next, now))
+	timer.Reset(l.clock.due - time.Duration(now))
 }
 
 // step hands a lease message to the machine.

@@ -84,7 +84,7 @@ func TestTemplateFollows(t *testing.T) {
 		web1.check("web", checks.Passing, "")
 		k.has("web1 web2")
 
-		w.wait(testHold) // web1 may own the group again
+		w.wait(testHold + latestPulse) // web1 may own the group again
 		if res, err := web2.api.Maintenance(t.Context(), control.MaintenanceRequest{On: true, Reason: "kernel"}); err != nil || !res.Done {
 			t.Fatalf("%+v, %v", res, err)
 		}

@@ -7,12 +7,16 @@ import (
 	"net/netip"
 	"os/exec"
 	"syscall"
+	"time"
 
 	"github.com/hbagent/hbagent/internal/control"
 )
 
 // AgentLog names the agents' processes and logs.
 const AgentLog = "agent"
+
+// agentTimerSlack is TimerSlackNSec= of hbagent.service.
+const agentTimerSlack = time.Millisecond
 
 // ErrNoAgentRuns is returned by what needs a running agent on the node.
 var ErrNoAgentRuns = errors.New("no agent runs there")
@@ -36,7 +40,7 @@ func (n *Node) StartAgent(ctx context.Context, extra ...string) error {
 		cmd = n.mounted(cmd)
 	}
 	cmd.Env = append(cmd.Env, n.w.agentEnv...)
-	p, err := n.Start(AgentLog, cmd)
+	p, err := n.start(AgentLog, cmd, agentTimerSlack)
 	if err != nil {
 		return err
 	}

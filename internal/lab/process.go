@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Chosen by us.
@@ -38,6 +40,11 @@ type Process struct {
 // Start runs cmd on the node. Stdout and stderr go to the log NAME.log in the node's directory. The
 // process ends with Kill, with PowerOff or with the World, not with a context.
 func (n *Node) Start(name string, cmd *exec.Cmd) (*Process, error) {
+	return n.start(name, cmd, 0)
+}
+
+// start is Start of a command whose timers may be that late, as with a unit's TimerSlackNSec=; 0: as the kernel has it.
+func (n *Node) start(name string, cmd *exec.Cmd, slack time.Duration) (*Process, error) {
 	p := &Process{Name: name, Log: filepath.Join(n.Dir(), name+".log"), cmd: cmd, done: make(chan struct{})}
 	log, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -46,7 +53,7 @@ func (n *Node) Start(name string, cmd *exec.Cmd) (*Process, error) {
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
 	n.prepare(cmd)
-	if err := n.Do(cmd.Start); err != nil {
+	if err := n.Do(func() error { return withTimerSlack(slack, cmd.Start) }); err != nil {
 		return nil, fmt.Errorf("start %s on %s: %w", name, n.Name, err)
 	}
 	n.procMu.Lock()
@@ -60,6 +67,19 @@ func (n *Node) Start(name string, cmd *exec.Cmd) (*Process, error) {
 		close(p.done)
 	}()
 	return p, nil
+}
+
+// withTimerSlack runs f, which may start a process, with a timer slack for this thread; the process inherits it
+// (PR_SET_TIMERSLACK(2const)). The thread must be locked.
+func withTimerSlack(slack time.Duration, f func() error) error {
+	if slack == 0 {
+		return f()
+	}
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack.Nanoseconds()), 0, 0, 0); err != nil {
+		return fmt.Errorf("prctl(PR_SET_TIMERSLACK): %w", err)
+	}
+	err := f()
+	return errors.Join(err, unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)) // 0: what it had
 }
 
 // Output runs cmd on the node to its end, or kills it when ctx ends, and returns its stdout. The error

@@ -1,0 +1,40 @@
+package lab_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hbagent/hbagent/internal/lab"
+	"github.com/hbagent/hbagent/internal/lab/labtest"
+)
+
+// What the lab measures of an agent holds for one that its unit starts.
+func TestAgentsRunWithTheSlackOfTheirUnit(t *testing.T) {
+	unit, err := os.ReadFile("../../deploy/systemd/hbagent.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := fmt.Sprintf("\nTimerSlackNSec=%v\n", lab.AgentTimerSlack); !strings.Contains(string(unit), want) {
+		t.Errorf("hbagent.service has no line %q", want)
+	}
+	a := labtest.New(t, lab.Options{Nodes: []string{"a"}}).Node("a")
+	for want, start := range map[time.Duration]func(string, *exec.Cmd) (*lab.Process, error){
+		50 * time.Microsecond: a.Start, // the kernel's default
+		lab.AgentTimerSlack: func(name string, cmd *exec.Cmd) (*lab.Process, error) {
+			return lab.StartWithSlack(a, name, cmd, lab.AgentTimerSlack)
+		},
+	} {
+		if p, err := start("cat", exec.Command("cat", "/proc/self/timerslack_ns")); err != nil {
+			t.Fatal(err)
+		} else if <-p.Done(); p.Tail(1) != fmt.Sprint(want.Nanoseconds()) {
+			t.Errorf("timer slack: %q ns, want %v", p.Tail(1), want)
+		}
+		if err := os.Remove(a.Dir() + "/cat.log"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
