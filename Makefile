@@ -8,7 +8,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X github.com/hbagent/hbagent/internal/cli.version=$(VERSION) -X github.com/hbagent/hbagent/internal/cli.commit=$(COMMIT)
 
-.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench gobench gobench-run report record sim schema scale cost latency outage handover chaos loss load screenshot database stage3 clean
+.PHONY: help build install packages demo hosts check test test-deps test-systemd model fuzz bench gobench gobench-run report record sim schema scale cost economy latency outage handover chaos loss load screenshot database stage3 clean
 
 help: ## what there is to make
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ scale: build ## what grows with nodes, voters and groups: docs/scaling.md; up to
 
 cost: build ## what three agents cost at rest: memory, CPU, packets
 	scripts/cost.sh
+
+economy: build ## what of the cost at rest is Go's runtime: with two processors and early timers, and without
+	scripts/economy.sh
 
 latency: build ## how long `hbagent status` takes with all well, a peer frozen, a peer dead
 	scripts/latency.sh

@@ -14,14 +14,14 @@ export MAKEFLAGS=s # make shows what it runs otherwise
 record() { "$dir/labrecord" -name "$1" -- "${@:2}"; }
 tests() { "$dir/labrecord" -go-test -name "$1" -- "${@:2}"; }
 
-all="latency gate throughput forwarding handover stage3 database from-keepalived simulator systemd chaos"
+all="latency economy gate throughput forwarding handover stage3 database from-keepalived simulator systemd chaos"
 for name in ${NAMES:-}; do # before any of them has taken its minutes
   case " $all gobench " in *" $name "*) ;; *) echo "record: there is no $name; NAMES takes of: $all gobench" >&2 && exit 2 ;; esac
 done
 for name in ${NAMES:-$all}; do
   echo "record: $name" >&2
   case $name in
-    latency | handover) record "$name" make "$name" ;;
+    economy | latency | handover) record "$name" make "$name" ;;
     gate) tests gate go test -run XXX -bench Gate -skip Throughput ./pkg/vip ;;
     gobench) record gobench make gobench-run ;;
     throughput) tests throughput go test -run XXX -bench GateThroughput -benchtime 20x ./pkg/vip ;;

@@ -92,7 +92,7 @@ func start(o Options) (_ *agent, err error) {
 	if err != nil {
 		return nil, err
 	}
-	economise(cfg.Lease.TTL)
+	economise(cfg)
 	log := o.Logger.With("node", node)
 	for _, w := range cfg.Warnings {
 		log.Warn("config", "reason", w.Message)

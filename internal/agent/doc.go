@@ -21,10 +21,11 @@
 //  2. Hand the event to the lease machine and carry out its effects, in the
 //     order given. Addresses and the record are written synchronously: the
 //     next effect may rest on them.
-//  3. If anything changed that matters to the policy, judge this node's
+//  3. Every half second, look at what changes by time alone.
+//  4. If anything changed that matters to the policy, judge this node's
 //     eligibility, decide for each group (Decide, a pure function), and tell
 //     the lease machine.
-//  4. Publish this node's state if it differs from what was published.
+//  5. Publish this node's state if it differs from what was published.
 //
 // An effect that cannot be carried out (a gate that does not shut, a promise
 // that cannot be written) ends the loop: every group is shut, and the process

@@ -37,7 +37,7 @@ func TestDrain(t *testing.T) {
 			n.look(func() {
 				g := n.status().Nodes[0].Groups["web"]
 				diff(t, n.node+": state", g.State, control.StateDraining)
-				if g.Draining == nil || g.Draining.Connections != 3 || g.Draining.LeftMs < 7000 || g.Draining.LeftMs > 8500 {
+				if g.Draining == nil || g.Draining.Connections != 3 || g.Draining.LeftMs < 7000 || g.Draining.LeftMs > 8750 {
 					t.Errorf("%s: %+v", n.node, g.Draining)
 				}
 			})
@@ -48,7 +48,7 @@ func TestDrain(t *testing.T) {
 		w.wait(drainIdle)
 		diff(t, "calls on web1", web1.addrs.said(), []string(nil))
 		web1.addrs.connect(0)
-		w.wait(drainIdle + 2*pulse)
+		w.wait(drainIdle + 2*latestPulse)
 		diff(t, "calls on web1", web1.addrs.said(), []string{"end drain web"})
 		diff(t, "history", web1.events(kindDrain), []string{"web1>web2: drained: every connection has finished"})
 		db1.look(func() {

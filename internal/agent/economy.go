@@ -8,22 +8,20 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/hbagent/hbagent/internal/config"
 	"github.com/hbagent/hbagent/internal/realtime"
 )
 
 // Chosen by us.
 const (
-	// shortTTL is below what ttl the loop may not wait for what else the agent does (a page, a key derivation, a garbage collection),
-	// and Go's scheduler gets a second processor. A goroutine runs for 10 ms at most while others wait (runtime: forcePreemptNS),
-	// which is nothing to a longer ttl. Each processor is a thread more that is woken in vain to look for work, and memory
-	// in caches of its own: with one, an agent at rest takes a sixth less. Set by hand, it also keeps the runtime from reading the
-	// limits of the control group once a second.
+	// Below shortTTL the loop may not wait for what else the agent does at that moment; see processors.
 	shortTTL = time.Second
 	// gcPercent halves the heap at which a collection begins, which is 4 MB by default, for a heap of which 1 MB lives. At rest there is
 	// a collection in some 20 s, of some milliseconds.
@@ -34,22 +32,39 @@ const (
 )
 
 // economise sets what Go's runtime may use. An environment that says otherwise (GOGC, GOMAXPROCS) is obeyed.
-func economise(ttl time.Duration) {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(processors(ttl))
-	}
+func economise(cfg *config.Config) {
+	useProcessors(cfg)
 	runtime.MemProfileRate = 0 // nobody reads it
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 }
 
-// processors is how many Go's scheduler uses.
-func processors(ttl time.Duration) int {
-	if ttl < shortTTL {
-		return min(2, runtime.NumCPU())
+// useProcessors sets how many processors Go's scheduler uses: at the start, and when the config has changed. Set by hand, it
+// also keeps the runtime from reading the limits of the control group once a second.
+func useProcessors(cfg *config.Config) {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(min(processors(cfg, realtime.Wanted()), runtime.NumCPU()))
+	}
+}
+
+// processors is one where that will do: each further one is a thread that is woken in vain to look for work, and memory in
+// caches of its own. With one, the loop waits for whatever else runs, a page or a garbage collection: for some tens of
+// milliseconds at the very most, since a goroutine is interrupted after 10 (runtime: forcePreemptNS). A short ttl has no room for that.
+// Nor may the loop wait for a program that is being started, which Go does not interrupt until the kernel has found and
+// read the file (syscall.forkExec: vfork(2)); and one that is real-time not for the ordinary thread that starts one.
+func processors(cfg *config.Config, isRealtime bool) int {
+	if cfg.Lease.TTL < shortTTL || isRealtime || startsPrograms(cfg) {
+		return 2
 	}
 	return 1
+}
+
+// startsPrograms reports whether the config has the agents start any.
+func startsPrograms(cfg *config.Config) bool {
+	return slices.ContainsFunc(cfg.Checks, func(c config.Check) bool { return len(c.Command) > 0 || c.Unit != "" }) ||
+		slices.ContainsFunc(cfg.Groups, func(g config.Group) bool { return len(g.OnActive)+len(g.OnStandby)+len(g.OnFault) > 0 }) ||
+		slices.ContainsFunc(cfg.Templates, func(t config.Template) bool { return len(t.Check)+len(t.Reload) > 0 })
 }
 
 // afterStart gives back, once, the memory that only the start needed: the heap of reading the config, and the pages of

@@ -37,7 +37,6 @@ func TestHealthRing(t *testing.T) {
 // The owner and the voters see the lease renewed in time, and how it ran out when the owner died.
 func TestLeaseHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		// Renewals that do not fall together with the pulse, which looks, too.
 		const ttl = 900 * time.Millisecond
 		w, web1, web2, db1 := settled(t, edited(t, `ttl = "1s"`, `ttl = "900ms"`))
 		lows := func(n *testNode) []int32 {

@@ -29,8 +29,8 @@ const (
 	leaseQueue = 1024 // datagrams; at 20 a second and peer, a second of a large site
 	leaseBurst = 15   // taken in one turn behind the first: some milliseconds
 	workQueue  = 256
-	// pulse is how often what depends on the time of day is looked at (hold, max_moves, the watchdog). The first wake-up after that
-	// takes it along; latestPulse is when it gets one of its own, for wake-ups are most of what an agent at rest costs.
+	// pulse is how often what changes by time alone is looked at: hold, max_moves, drains, the watchdog. The first wake-up after that
+	// takes it along, for wake-ups are most of what an agent at rest costs; latestPulse is when it gets one of its own.
 	pulse       = 500 * time.Millisecond
 	latestPulse = 750 * time.Millisecond
 	// judgeDivisor: while messages wait, the policy looks at everything every ttl/20.
@@ -271,12 +271,12 @@ func (l *loop) run(ctx context.Context) (err error) {
 			l.lookAtClock()
 			l.machine.Tick(l.now())
 		}
-		l.settle()
+		l.carryOut()
 		if l.turn-l.pulsed >= pulse && l.fatal == nil {
 			l.pulsed = l.turn
 			l.takePulse()
-			l.settle()
 		}
+		l.settle()
 		if l.fatal != nil {
 			return l.fatal
 		}
@@ -321,25 +321,33 @@ func (l *loop) settle() {
 // changed, and while hundreds of them move, something changes with every message. The loop comes back at once.
 func (l *loop) busy() bool { return len(l.leaseIn) > 0 && l.boot()-l.judged < l.ttl/judgeDivisor }
 
-// arm sets the timer for the lease machine's next deadline, or the next pulse. What has become due
-// while the loop was at work is due now: opening a hundred addresses takes a
-// while, and is no pause.
+// arm sets the timer for the next deadline, or for the next pulse, which is none: nothing is late when that comes late. What has
+// become due while the loop was at work is due now: opening a hundred addresses takes a while, and is no pause.
 func (l *loop) arm(timer *time.Timer) {
-	now := l.now().Boot
-	next := lease.Instant(l.pulsed + latestPulse)
-	if at, ok := l.machine.NextDeadline(); ok {
-		next = min(next, at)
+	next, ok := l.deadline()
+	now, latest := l.boot(), l.pulsed+latestPulse
+	l.clock.due = 0
+	if ok {
+		l.clock.due = max(time.Duration(next), now)
+		latest = min(latest, l.clock.due)
 	}
-	if at, ok := l.suspect(now); ok {
-		next = min(next, at)
+	timer.Reset(latest - now)
+}
+
+// deadline is when the lease machine, a suspicion or a group that waits to be opened is due.
+func (l *loop) deadline() (next lease.Instant, ok bool) {
+	next, ok = l.machine.NextDeadline()
+	if at, soon := l.suspect(l.now().Boot); soon && (!ok || at < next) {
+		next, ok = at, true
 	}
 	for _, g := range l.groups {
 		if g.pending != nil && !g.pending.takingOver {
-			next = min(next, lease.Instant(g.pending.openAt))
+			if at := lease.Instant(g.pending.openAt); !ok || at < next {
+				next, ok = at, true
+			}
 		}
 	}
-	l.clock.due = time.Duration(max(next, now))
-	timer.Reset(l.clock.due - time.Duration(now))
+	return next, ok
 }
 
 // step hands a lease message to the machine.

@@ -123,6 +123,7 @@ func (a *agent) apply(cfg *config.Config, load bool) error {
 	}
 	l.carryOut() // of the old groups, while they are known
 	l.cfg = cfg
+	useProcessors(cfg)
 	l.setGroups(cfg)
 	l.configureMetrics()
 	l.setChecks(a.runner.States())

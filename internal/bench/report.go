@@ -172,7 +172,7 @@ func (r Run) pages(pages map[string][]byte) error {
 		Machine: text(r.Machine.Told()), Began: r.Began.UTC().Format("2006-01-02 15:04 UTC"), Took: length(r.Seconds),
 		Commit: text(r.Commit), Loads: num(r.Machine.LoadBefore) + " before and " + num(r.Machine.LoadAfter) + " after",
 		Demands: r.demandsTable(), Tools: r.toolsTable(), PowerOff: r.powerOffTable(), Costs: r.costsTable(), Batches: r.batchesTable(),
-		Failures: r.failures(), Missing: r.leftOut(), Watched: len(r.Quiet) > 0, Plots: make(map[string]bool),
+		Failures: r.failures(), Missing: r.leftOut(), Watched: r.watched(), Plots: make(map[string]bool),
 	}
 	for name, plot := range plots {
 		pages[path.Join(Dir, name)] = plot

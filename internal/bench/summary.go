@@ -41,8 +41,8 @@ func (r Run) summary() string {
 	line("the owner loses its power, each tool at its default", Default, PowerOff, outage)
 	line("... at the same heartbeat rate", Equal, PowerOff, outage)
 	fastest := "... each at its fastest safe setting"
-	if len(r.Quiet) == 0 {
-		fastest = "... each at its fastest setting (this run has not looked for false moves)"
+	if !r.watched() {
+		fastest = "... each at its fastest setting (this run has not looked for false moves, at rest and busy)"
 	}
 	line(fastest, Fastest, PowerOff, outage)
 	line("the owner is cut off, and comes back", Default, Partition, outage)

@@ -16,18 +16,25 @@ var paceTitles = map[string]string{
 // unwatched stand for Fastest in a run that has not looked for false moves: none of its settings is called safe.
 const (
 	unwatchedTitle = "Each at its fastest setting"
-	unwatchedTold  = "The setting that is taken for the fastest safe one; this run has not looked for false moves."
+	unwatchedTold  = "The setting that is taken for the fastest safe one; this run has not looked for false moves, at rest and busy."
 )
 
+// watched tells whether the run has looked for false moves at rest and on a busy machine.
+func (r Run) watched() bool {
+	return !slices.ContainsFunc([]string{Rest, Busy}, func(load string) bool {
+		return !slices.ContainsFunc(r.Quiet, func(q Quiet) bool { return q.Load == load })
+	})
+}
+
 func (r Run) paceTitle(pace string) string {
-	if pace == Fastest && len(r.Quiet) == 0 {
+	if pace == Fastest && !r.watched() {
 		return unwatchedTitle
 	}
 	return paceTitles[pace]
 }
 
 func (r Run) paceTold(pace string) string {
-	if pace == Fastest && len(r.Quiet) == 0 {
+	if pace == Fastest && !r.watched() {
 		return unwatchedTold
 	}
 	return paceTold[pace]
@@ -258,7 +265,7 @@ func (r Run) batchesTable() string {
 	return t.String()
 }
 
-// leftOut is what a run could have measured and was not asked to, or could not: tools, scenarios, times without a question.
+// leftOut is what a run could have measured and was not asked to, or could not: tools, scenarios, times without a question, batches, costs.
 func (r Run) leftOut() (out []string) {
 	for _, t := range r.Tools {
 		if t.Missing != "" {
@@ -283,6 +290,12 @@ func (r Run) leftOut() (out []string) {
 		if !slices.ContainsFunc(r.Quiet, func(q Quiet) bool { return q.Load == load }) {
 			out = append(out, "false moves, "+load)
 		}
+	}
+	if len(r.Batches) == 0 {
+		out = append(out, "many addresses in one move")
+	}
+	if len(r.Costs) == 0 {
+		out = append(out, "cost at rest")
 	}
 	return out
 }

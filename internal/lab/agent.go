@@ -40,7 +40,7 @@ func (n *Node) StartAgent(ctx context.Context, extra ...string) error {
 		cmd = n.mounted(cmd)
 	}
 	cmd.Env = append(cmd.Env, n.w.agentEnv...)
-	p, err := n.start(AgentLog, cmd, agentTimerSlack)
+	p, err := n.start(AgentLog, cmd, n.w.slack)
 	if err != nil {
 		return err
 	}

@@ -43,7 +43,7 @@ func (n *Node) Start(name string, cmd *exec.Cmd) (*Process, error) {
 	return n.start(name, cmd, 0)
 }
 
-// start is Start of a command whose timers may be that late, as with a unit's TimerSlackNSec=; 0: as the kernel has it.
+// start is Start of a command whose timers may be that late, as with a unit's TimerSlackNSec=; 0: as the lab's own.
 func (n *Node) start(name string, cmd *exec.Cmd, slack time.Duration) (*Process, error) {
 	p := &Process{Name: name, Log: filepath.Join(n.Dir(), name+".log"), cmd: cmd, done: make(chan struct{})}
 	log, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -78,8 +78,8 @@ func withTimerSlack(slack time.Duration, f func() error) error {
 	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(slack.Nanoseconds()), 0, 0, 0); err != nil {
 		return fmt.Errorf("prctl(PR_SET_TIMERSLACK): %w", err)
 	}
-	err := f()
-	return errors.Join(err, unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0)) // 0: what it had
+	defer func() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, 0, 0, 0, 0) }() // 0: what the thread began with; what has started stays started
+	return f()
 }
 
 // Output runs cmd on the node to its end, or kills it when ctx ends, and returns its stdout. The error

@@ -36,6 +36,7 @@ func (n *Node) Usage() (Usage, error) {
 // UsageOf reads that of processes, from proc(5) and from the card.
 func (n *Node) UsageOf(pids ...int) (u Usage, err error) {
 	u.At = time.Now()
+	read := 0
 	for _, pid := range pids {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if errors.Is(err, os.ErrNotExist) {
@@ -49,6 +50,10 @@ func (n *Node) UsageOf(pids ...int) (u Usage, err error) {
 			return u, fmt.Errorf("process %d: %w", pid, err)
 		}
 		u.CPU, u.Memory = u.CPU+cpu, u.Memory+memory
+		read++
+	}
+	if read == 0 {
+		return u, fmt.Errorf("usage: none of the processes %v runs on %s", pids, n.Name)
 	}
 	err = n.Do(func() error {
 		link, err := netlink.LinkByName(nic)

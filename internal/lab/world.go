@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 )
@@ -42,7 +43,9 @@ type Options struct {
 	Nodes   []string     // names of the machines; default web1, web2, db1
 	Wide    bool         // the segment is 10.77.0.0/16: room for 250 machines, and for the addresses of Floating
 	Hbagent string       // program for agents and verbs; default this program, started with argv[0] "hbagent"
-	Logger  *slog.Logger // what the lab does to the world; default: nowhere
+	// TimerSlack is how late the agents' timers may be; default: TimerSlackNSec= of hbagent.service.
+	TimerSlack time.Duration
+	Logger     *slog.Logger // what the lab does to the world; default: nowhere
 }
 
 // A World is a site: machines and a client on one switch. Its network namespaces end with Close, or with
@@ -58,6 +61,7 @@ type World struct {
 	sw       *netspace
 	program  string
 	agentEnv []string
+	slack    time.Duration // of agents
 	log      *slog.Logger
 
 	faultMu sync.Mutex
@@ -93,7 +97,7 @@ func New(ctx context.Context, o Options) (*World, error) {
 	w := &World{
 		IPv6:    err == nil,
 		wide:    o.Wide,
-		program: cmp.Or(o.Hbagent, selfExe),
+		program: cmp.Or(o.Hbagent, selfExe), slack: cmp.Or(o.TimerSlack, agentTimerSlack),
 		log:     cmp.Or(o.Logger, slog.New(slog.NewTextHandler(io.Discard, nil))),
 	}
 	if err := w.build(ctx, names); err != nil {

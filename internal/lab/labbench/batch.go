@@ -41,7 +41,7 @@ func (s *site) reach(ctx context.Context, addrs []netip.Prefix) (err error) {
 func (j job) batch(ctx context.Context, t rivals.Tool, s rivals.Setting) (f found, err error) {
 	b := bench.Batch{Tool: j.Tool, Setting: j.Setting, Addresses: j.Addresses}
 	addrs := batchAddresses(j.Addresses)
-	site, err := newSite(ctx, j.Hbagent, t, s, rivals.Options{Addresses: addrs}, closely)
+	site, err := j.newSite(ctx, t, s, rivals.Options{Addresses: addrs}, closely)
 	if err != nil {
 		b.Failed = err.Error()
 		f.Batches = []bench.Batch{b}

@@ -16,7 +16,7 @@ const settled = 8 * time.Second
 
 // costAtRest measures what the tool takes of each machine when nothing happens, and nobody asks.
 func (j job) costAtRest(ctx context.Context, t rivals.Tool, s rivals.Setting) (f found, err error) {
-	site, err := newSite(ctx, j.Hbagent, t, s, rivals.Options{Groups: j.Groups - 1}, calmly)
+	site, err := j.newSite(ctx, t, s, rivals.Options{Groups: j.Groups - 1}, calmly)
 	if err != nil {
 		return f, err
 	}

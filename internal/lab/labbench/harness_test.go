@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { os.Exit(labtest.MainBuilt(m)) }
 func build(t *testing.T, tool rivals.Tool, s rivals.Setting) *site {
 	t.Helper()
 	labtest.Need(t)
-	site, err := newSite(t.Context(), labtest.Program(), tool, s, rivals.Options{}, closely)
+	site, err := job{Hbagent: labtest.Program()}.newSite(t.Context(), tool, s, rivals.Options{}, closely)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,6 +34,7 @@ const together = 45 * time.Second
 // A job is what one sandbox does: one tool in one setting.
 type job struct {
 	Hbagent   string
+	Slack     time.Duration `json:",omitempty"` // of its timers, instead of its unit's
 	Tool      string
 	Setting   string
 	Kind      string

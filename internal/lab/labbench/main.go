@@ -40,6 +40,7 @@ func main() {
 	rest := flag.Duration("rest", 10*time.Minute, "how long nothing is asked for, side by side")
 	busy := flag.Duration("busy", 2*time.Minute, "how long nothing is asked for on a busy machine, one after the other")
 	span := flag.Duration("cost", time.Minute, "how long the cost at rest is measured")
+	slack := flag.Duration("timer-slack", 0, "how late hbagent's timers may be, instead of what its unit says")
 	work := flag.String("job", "", "used by itself: one job, as JSON")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -49,7 +50,7 @@ func main() {
 		err = inside(ctx, *work)
 	} else {
 		program, abs := filepath.Abs(*hbagent)
-		p := &plan{hbagent: program, runs: *runs, only: words(*only), tools: words(*tools), settings: words(*settings), rest: *rest, busy: *busy, cost: *span}
+		p := &plan{hbagent: program, runs: *runs, only: words(*only), tools: words(*tools), settings: words(*settings), rest: *rest, busy: *busy, cost: *span, slack: *slack}
 		if err = errors.Join(abs, p.check()); err == nil {
 			err = outside(ctx, p, *docs, *out)
 		}

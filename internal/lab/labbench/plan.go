@@ -38,6 +38,7 @@ type plan struct {
 	runs                  int
 	only, tools, settings []string
 	rest, busy, cost      time.Duration
+	slack                 time.Duration // of hbagent's timers, instead of what its unit says
 
 	contenders []contender
 }
@@ -50,14 +51,17 @@ const (
 
 // whole tells whether nothing is left out that could be measured here.
 func (p *plan) whole() bool {
-	return len(p.only)+len(p.tools)+len(p.settings) == 0 && p.rest >= wholeRest && p.busy >= wholeBusy
+	return len(p.only)+len(p.tools)+len(p.settings) == 0 && p.slack == 0 && p.rest >= wholeRest && p.busy >= wholeBusy
 }
 
-// check refuses what would be measured of nothing: a name that there is not would narrow the run without a word.
+// check refuses what would be measured of nothing: a name that there is not, or not of these tools, would narrow the run without a word.
 func (p *plan) check() error {
 	var tools, settings []string
 	for _, t := range rivals.All() {
 		tools = append(tools, t.Name())
+		if len(p.tools) > 0 && !slices.Contains(p.tools, t.Name()) {
+			continue
+		}
 		for _, s := range t.Settings() {
 			settings = append(settings, s.Name)
 		}
@@ -157,7 +161,7 @@ func (p *plan) tell(run *bench.Run) {
 func (p *plan) each(do func(j job, s rivals.Setting)) {
 	for _, c := range p.contenders {
 		for _, s := range c.settings {
-			do(job{Hbagent: p.hbagent, Tool: c.name, Setting: s.Name}, s)
+			do(job{Hbagent: p.hbagent, Slack: p.slack, Tool: c.name, Setting: s.Name}, s)
 		}
 	}
 }

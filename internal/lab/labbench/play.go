@@ -25,7 +25,7 @@ func (j job) play(ctx context.Context, t rivals.Tool, s rivals.Setting) (f found
 		if len(here) == 0 {
 			continue
 		}
-		site, err := newSite(ctx, j.Hbagent, t, s, rivals.Options{Service: service}, closely)
+		site, err := j.newSite(ctx, t, s, rivals.Options{Service: service}, closely)
 		if err != nil { // it cannot do this, or does not start
 			for _, sc := range here {
 				f.Results = append(f.Results, bench.Result{Tool: j.Tool, Setting: j.Setting, Scenario: sc.name, Failed: err.Error()})

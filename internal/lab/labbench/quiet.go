@@ -22,7 +22,7 @@ func (j job) quiet(ctx context.Context, t rivals.Tool, s rivals.Setting) (f foun
 	if err := watchable(j.Span); err != nil {
 		return f, err
 	}
-	site, err := newSite(ctx, j.Hbagent, t, s, rivals.Options{}, calmly)
+	site, err := j.newSite(ctx, t, s, rivals.Options{}, calmly)
 	if err != nil {
 		return f, err
 	}

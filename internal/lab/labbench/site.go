@@ -54,8 +54,8 @@ type sight struct {
 }
 
 // newSite builds a site and starts everything on it. ctx bounds observers, too.
-func newSite(ctx context.Context, hbagent string, t rivals.Tool, s rivals.Setting, o rivals.Options, p pace) (*site, error) {
-	w, err := lab.New(ctx, lab.Options{Hbagent: hbagent})
+func (j job) newSite(ctx context.Context, t rivals.Tool, s rivals.Setting, o rivals.Options, p pace) (*site, error) {
+	w, err := lab.New(ctx, lab.Options{Hbagent: j.Hbagent, TimerSlack: j.Slack})
 	if err != nil {
 		return nil, err
 	}

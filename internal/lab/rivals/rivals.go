@@ -13,6 +13,7 @@
 package rivals
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -112,9 +113,15 @@ func lookup(program, pkg string) (string, error) {
 	return path, nil
 }
 
-// firstLine is what a program says of itself in one line, on either stream.
+// firstLine is what a program says of itself in one line: on stdout, or on stderr if that is empty.
 func firstLine(ctx context.Context, program string, args ...string) (string, error) {
-	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
+	var said bytes.Buffer
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if len(out) == 0 {
+		out = said.Bytes()
+	}
 	if err != nil {
 		return "", fmt.Errorf("%s %s: %w", program, strings.Join(args, " "), err)
 	}
