@@ -291,7 +291,10 @@ func (l *loop) setState(now lease.Instant, name string, g *groupRun) {
 		state = control.StateActive
 	case g.drain != nil:
 		state = control.StateDraining
-	case g.pending != nil || v.Phase == "acquiring" || v.Phase == "confirming" || v.Phase == "holding":
+	case g.pending != nil || v.Phase == "confirming" || v.Phase == "holding":
+		state = control.StateAcquiring
+	case g.owner == "" && (v.Phase == "acquiring" || g.state == control.StateAcquiring && g.decision.Stand):
+		// Between two tries, too. While somebody has the group, a try is a question: a node without a vote asks it once in a lease.
 		state = control.StateAcquiring
 	case l.maintenance != "" && g.iface != "":
 		state = control.StateMaintenance

@@ -19,6 +19,9 @@ func (m *Machine) SetEligible(now Time, name string, eligible bool, rank int) {
 	if g == nil || m.EligibleIs(name, eligible, rank) {
 		return
 	}
+	if eligible && !g.eligible {
+		g.askAt = max(g.askAt, now.Boot) // from when askTime counts the turn of a node without a vote
+	}
 	g.eligible, g.rank = eligible, max(rank, 0)
 	if !eligible && g.phase == phaseAcquiring {
 		m.giveUp(now, g, now.Boot)
@@ -27,18 +30,20 @@ func (m *Machine) SetEligible(now Time, name string, eligible bool, rank int) {
 }
 
 // askTime returns when a candidate may ask: not before the group is free as
-// far as this node knows, and each later candidate a little later.
+// far as this node knows, and each later candidate a little later. A node without
+// a vote knows only what the voters have answered it: it asks once in a lease, and the
+// later it comes the less often, so that a hundred of them are no herd.
 func (m *Machine) askTime(g *group) Instant {
-	at := g.askAt
-	if m.voter != nil {
-		p := m.voter.group(g.name)
-		free := max(p.freed, m.voter.quarantineUntil, m.voter.renewOnlyUntil)
-		if p.holder != "" {
-			free = max(free, p.deadline)
-		}
-		at = max(at, free.Add(time.Duration(g.rank)*m.cfg.TTL/rankDivisor))
+	turn := time.Duration(g.rank) * m.cfg.TTL / rankDivisor
+	if m.voter == nil {
+		return g.askAt.Add(turn)
 	}
-	return at
+	p := m.voter.group(g.name)
+	free := max(p.freed, m.voter.quarantineUntil, m.voter.renewOnlyUntil)
+	if p.holder != "" {
+		free = max(free, p.deadline)
+	}
+	return max(g.askAt, free.Add(turn))
 }
 
 func (m *Machine) candidateTick(now Time, g *group) {

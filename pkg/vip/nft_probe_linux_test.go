@@ -19,7 +19,7 @@ func TestInsist(t *testing.T) {
 		is, isNo error
 	}{
 		{name: "well", want: []time.Duration{30 * time.Millisecond}},
-		{name: "two stalls", stalls: 2, want: []time.Duration{30 * time.Millisecond, 60 * time.Millisecond, 120 * time.Millisecond}},
+		{name: "three stalls", stalls: 3, want: []time.Duration{30 * time.Millisecond, 60 * time.Millisecond, 120 * time.Millisecond, 240 * time.Millisecond}},
 		{name: "no gate", err: broken, want: []time.Duration{30 * time.Millisecond}, is: ErrNoGate},
 		{name: "a stall, and no gate", stalls: 1, err: broken, want: []time.Duration{30 * time.Millisecond, 60 * time.Millisecond}, is: broken},
 		{name: "stalls, until the time is over", stalls: -1, takes: selfTestStalls / 6, is: ErrDeadline, isNo: ErrNoGate, want: []time.Duration{
@@ -32,7 +32,7 @@ func TestInsist(t *testing.T) {
 			now += tt.takes
 			got = append(got, last)
 			if tt.stalls < 0 || len(got) <= tt.stalls {
-				return ErrDeadline
+				return []error{ErrDeadline, ErrStalled, ErrGateExpired}[(len(got)-1)%3]
 			}
 			return tt.err
 		}, func() time.Duration { return now })
