@@ -17,6 +17,7 @@ const (
 	joinRounds   = 3                     // exchanges per try: the first tells each side of its death, the second carries the refutations
 	joinPause    = 50 * time.Millisecond // between them: the other side merges after it has answered
 	pushGap      = 20 * time.Millisecond // states to one peer, at most one in this time,
+	pushSpread   = 1 * time.Millisecond  // or in this times the nodes: all of them tell all,
 	pushRate     = 1 << 20               // and not more than these bytes a second: a state of hundreds of groups takes the reader a while
 	joinSpread   = 20 * time.Millisecond // times the nodes: joins begin at random within it, so that what one brings spares the others
 	joinsDirect  = 16                    // nodes up to which one that starts joins each of them, alive or not: gossip of it would take a second or more
@@ -195,10 +196,11 @@ func heardJoin(planned, now, last time.Time, spread time.Duration) time.Time {
 	return earliest.Add(rand.N(spread))
 }
 
-// keepTold gives one peer our states: the newest only, and not more often than every pushGap. It runs beside keepJoined, so
+// keepTold gives one peer our states: the newest only, and not more often than pushGap and pushSpread allow. It runs beside keepJoined, so
 // that no join, nor the queue for them, keeps a state waiting.
 func (c *Cluster) keepTold(ctx context.Context, p *peer) {
 	var next time.Time
+	gap := max(pushGap, pushSpread*time.Duration(len(c.order)))
 	for {
 		select {
 		case <-ctx.Done():
@@ -213,7 +215,7 @@ func (c *Cluster) keepTold(ctx context.Context, p *peer) {
 		if err != nil {
 			c.logger.Debug("cannot send own state", "peer", p.name, "err", err)
 		}
-		next = began.Add(max(pushGap, time.Duration(size)*time.Second/pushRate))
+		next = began.Add(max(gap, time.Duration(size)*time.Second/pushRate))
 	}
 }
 

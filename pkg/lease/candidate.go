@@ -30,20 +30,31 @@ func (m *Machine) SetEligible(now Time, name string, eligible bool, rank int) {
 }
 
 // askTime returns when a candidate may ask: not before the group is free as
-// far as this node knows, and each later candidate a little later. A node without
-// a vote knows only what the voters have answered it: it asks once in a lease, and the
-// later it comes the less often, so that a hundred of them are no herd.
+// far as this node knows, and each later candidate a little later.
 func (m *Machine) askTime(g *group) Instant {
-	turn := time.Duration(g.rank) * m.cfg.TTL / rankDivisor
 	if m.voter == nil {
-		return g.askAt.Add(turn)
+		return g.askAt.Add(m.turn(g))
 	}
 	p := m.voter.group(g.name)
 	free := max(p.freed, m.voter.quarantineUntil, m.voter.renewOnlyUntil)
 	if p.holder != "" {
 		free = max(free, p.deadline)
 	}
-	return max(g.askAt, free.Add(turn))
+	return max(g.askAt, free.Add(time.Duration(g.rank)*m.cfg.TTL/rankDivisor))
+}
+
+// turn is how much later than the first candidate one without a vote asks. It sees no renewal, so it asks when the lease that it was
+// told of is over, and is told of the next. The holder has renewed meanwhile, some times an interval; so later candidates come
+// in order within an interval whatever that number is, and not so close to its end that a voter would have them wait for
+// the end of a promise (soonDivisor). Then whole intervals are added, up to one ttl: the later a candidate comes, the less often
+// it asks, so that a hundred of them are no herd.
+func (m *Machine) turn(g *group) time.Duration {
+	interval := RenewInterval(m.cfg.TTL)
+	order := interval * 4 / 5 * time.Duration(g.rank) / time.Duration(g.rank+turnHalf)
+	if !g.hinted {
+		return order
+	}
+	return order + interval*time.Duration(min(g.rank/turnHalf, renewDivisor))
 }
 
 func (m *Machine) candidateTick(now Time, g *group) {

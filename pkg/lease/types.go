@@ -68,7 +68,8 @@ const (
 
 	resendDivisor    = 20  // an unanswered request is sent again after ttl/20
 	transferDivisor  = 50  // a transfer, its ticket and a release are repeated after ttl/50
-	rankDivisor      = 20  // each later candidate asks ttl/20 later than the one before it
+	rankDivisor      = 20  // each later candidate asks ttl/20 later than the one before it,
+	turnHalf         = 6   // and one without a vote that is the seventh half of the way from the first to the last: see turn
 	contestedDivisor = 100 // a refusal is not asked about again within ttl/100,
 	soonDivisor      = 50  // unless the voter keeps a promise that ends within ttl/50: see soonest
 

@@ -34,6 +34,9 @@ func (s *Site) Owner(ctx context.Context) (*lab.Node, []int, error) {
 				best = name
 			}
 		}
+		if len(owned[best]) == 0 {
+			return nil, nil, fmt.Errorf("%s says that nobody owns anything", n.Name)
+		}
 		return s.W.Node(best), owned[best], nil
 	}
 	return nil, nil, lab.ErrNoAgentRuns
