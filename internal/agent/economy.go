@@ -23,6 +23,8 @@ import (
 const (
 	// Below shortTTL the loop may not wait for what else the agent does at that moment; see processors.
 	shortTTL = time.Second
+	// manyGroups are so many that to renew and announce all of them is work for more than one processor.
+	manyGroups = 100
 	// gcPercent halves the heap at which a collection begins, which is 4 MB by default, for a heap of which 1 MB lives. At rest there is
 	// a collection in some 20 s, of some milliseconds.
 	gcPercent = 50
@@ -54,7 +56,7 @@ func useProcessors(cfg *config.Config) {
 // Nor may the loop wait for a program that is being started, which Go does not interrupt until the kernel has found and
 // read the file (syscall.forkExec: vfork(2)); and one that is real-time not for the ordinary thread that starts one.
 func processors(cfg *config.Config, isRealtime bool) int {
-	if cfg.Lease.TTL < shortTTL || isRealtime || startsPrograms(cfg) {
+	if cfg.Lease.TTL < shortTTL || len(cfg.Groups) > manyGroups || isRealtime || startsPrograms(cfg) {
 		return 2
 	}
 	return 1

@@ -56,6 +56,7 @@ func TestProcessors(t *testing.T) {
 		want     int
 	}{
 		{"nothing", config.Config{Lease: long}, false, 1},
+		{"hundreds of groups", config.Config{Lease: long, Groups: make([]config.Group, 101)}, false, 2},
 		{"short", config.Config{Lease: short}, false, 2},
 		{"real-time", config.Config{Lease: long}, true, 2},
 		{"check", config.Config{Lease: long, Checks: []config.Check{{Type: "tcp"}, {Type: "exec", Command: []string{"/bin/true"}}}}, false, 2},

@@ -40,9 +40,9 @@ var (
 
 // Options describe a World.
 type Options struct {
-	Nodes   []string     // names of the machines; default web1, web2, db1
-	Wide    bool         // the segment is 10.77.0.0/16: room for 250 machines, and for the addresses of Floating
-	Hbagent string       // program for agents and verbs; default this program, started with argv[0] "hbagent"
+	Nodes   []string // names of the machines; default web1, web2, db1
+	Wide    bool     // the segment is 10.77.0.0/16: room for 250 machines, and for the addresses of Floating
+	Hbagent string   // program for agents and verbs; default this program, started with argv[0] "hbagent"
 	// TimerSlack is how late the agents' timers may be; default: TimerSlackNSec= of hbagent.service.
 	TimerSlack time.Duration
 	Logger     *slog.Logger // what the lab does to the world; default: nowhere
@@ -98,7 +98,7 @@ func New(ctx context.Context, o Options) (*World, error) {
 		IPv6:    err == nil,
 		wide:    o.Wide,
 		program: cmp.Or(o.Hbagent, selfExe), slack: cmp.Or(o.TimerSlack, agentTimerSlack),
-		log:     cmp.Or(o.Logger, slog.New(slog.NewTextHandler(io.Discard, nil))),
+		log: cmp.Or(o.Logger, slog.New(slog.NewTextHandler(io.Discard, nil))),
 	}
 	if err := w.build(ctx, names); err != nil {
 		return nil, errors.Join(err, w.Close())
