@@ -65,9 +65,6 @@ type groupRun struct {
 	state control.State
 	since time.Time
 	told  control.State // the last state that the hooks were told
-	// What peers are told: not each try for a free group, of which every one of a hundred candidates has one in every lease.
-	news      control.State
-	newsSince time.Time
 
 	// Who owns it, as far as is known.
 	owner      string
@@ -115,7 +112,7 @@ func (l *loop) setGroups(cfg *config.Config) {
 		g := l.groups[c.Name]
 		if g == nil {
 			g = &groupRun{state: control.StateStandby, since: time.Now(), ownerSince: time.Now(), health: newHealthRing(l.ttl)}
-			g.told, g.news, g.newsSince = g.state, g.state, g.since
+			g.told = g.state
 		}
 		g.cfg, g.mustPass = c, mustPass(here, c)
 		g.iface = ""
@@ -295,9 +292,7 @@ func (l *loop) setState(now lease.Instant, name string, g *groupRun) {
 	case g.drain != nil:
 		state = control.StateDraining
 	case g.pending != nil || v.Phase == "confirming" || v.Phase == "holding":
-		state = control.StateAcquiring
-	case v.Phase == "acquiring" && g.owner == "":
-		// While somebody has the group a try is a question, which a node without a vote asks once in a lease, and no news.
+		// To have asked for it is no state: a candidate without a vote asks in every lease, and all of them would tell all others.
 		state = control.StateAcquiring
 	case l.maintenance != "" && g.iface != "":
 		state = control.StateMaintenance
@@ -306,9 +301,6 @@ func (l *loop) setState(now lease.Instant, name string, g *groupRun) {
 	}
 	if state != g.state {
 		g.state, g.since = state, time.Now()
-	}
-	if passing := state == control.StateAcquiring && g.news == control.StateStandby && time.Since(g.since) < l.ttl; !passing {
-		g.news, g.newsSince = state, g.since
 	}
 	// Acquiring is passed through in milliseconds, and a pause that is
 	// confirmed was none: neither is worth a line or a hook.

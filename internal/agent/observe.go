@@ -98,7 +98,7 @@ func (l *loop) publish() {
 			continue
 		}
 		gs := cluster.GroupState{
-			Name: name, State: string(g.news), Epoch: g.epoch, Since: g.newsSince, Eligible: g.fitness.Eligible,
+			Name: name, State: string(g.state), Epoch: g.epoch, Since: g.since, Eligible: g.fitness.Eligible,
 			Reason: g.reason(), Cause: string(g.cause), Moves: int64(g.recentMoves(time.Now())),
 		}
 		if d := g.drain; d != nil {

@@ -17,7 +17,7 @@ type State string
 const (
 	StateActive      State = "active"      // holds the lease, serves
 	StateStandby     State = "standby"     // ready to take over, or waiting for its turn
-	StateAcquiring   State = "acquiring"   // asks the voters for the lease
+	StateAcquiring   State = "acquiring"   // has won the lease, or has it confirmed, and does not serve yet
 	StateDraining    State = "draining"    // handed over, finishes its open connections
 	StateFault       State = "fault"       // may not own it; the reason says why
 	StateMaintenance State = "maintenance" // told to stay off

@@ -288,7 +288,8 @@ var towardsPeers = []plant{
 			return func() error {
 				ctx, cancel := context.WithTimeout(context.Background(), patience)
 				defer cancel()
-				return errors.Join(s.Node("db1").PowerOn(ctx), s.Node("db1").StartAgent(ctx), s.meshed(ctx))
+				// It votes again a ttl after its boot, which no socket tells; the next fault may need its vote.
+				return errors.Join(s.Node("db1").PowerOn(ctx), s.Node("db1").StartAgent(ctx), s.meshed(ctx), lab.Pause(ctx, ttl))
 			}
 		}},
 }
