@@ -56,6 +56,11 @@ func TestReportOfANarrowedRun(t *testing.T) {
 	if strings.Contains(page, "fastest safe setting\n") || strings.Contains(r.summary(), "fastest safe") {
 		t.Error("it calls a setting safe")
 	}
+	half := example()
+	half.Quiet = slices.DeleteFunc(half.Quiet, func(q Quiet) bool { return q.Load == Rest })
+	if strings.Contains(half.summary(), "fastest safe") {
+		t.Error("it calls a setting safe that it has not watched at rest")
+	}
 	whole := example()
 	if left := whole.leftOut(); slices.ContainsFunc(left, func(s string) bool { return strings.HasPrefix(s, "false moves") }) {
 		t.Errorf("a run that watched: %v", left)

@@ -20,10 +20,10 @@ const (
 )
 
 // watched tells whether the run has looked for false moves at rest and on a busy machine.
-func (r Run) watched() bool {
-	return !slices.ContainsFunc([]string{Rest, Busy}, func(load string) bool {
-		return !slices.ContainsFunc(r.Quiet, func(q Quiet) bool { return q.Load == load })
-	})
+func (r Run) watched() bool { return r.watchedAt(Rest) && r.watchedAt(Busy) }
+
+func (r Run) watchedAt(load string) bool {
+	return slices.ContainsFunc(r.Quiet, func(q Quiet) bool { return q.Load == load })
 }
 
 func (r Run) paceTitle(pace string) string {
@@ -287,7 +287,7 @@ func (r Run) leftOut() (out []string) {
 		out = append(out, "scenarios: "+strings.Join(scenarios, ", "))
 	}
 	for _, load := range []string{Rest, Busy} {
-		if !slices.ContainsFunc(r.Quiet, func(q Quiet) bool { return q.Load == load }) {
+		if !r.watchedAt(load) {
 			out = append(out, "false moves, "+load)
 		}
 	}

@@ -81,6 +81,9 @@ func (p *plan) check() error {
 	if p.runs < 1 {
 		errs = append(errs, fmt.Errorf("-runs %d: at least 1", p.runs))
 	}
+	if p.rest <= 0 || p.busy <= 0 || p.cost <= 0 || p.slack < 0 {
+		errs = append(errs, fmt.Errorf("-rest %v, -busy %v, -cost %v: more than nothing; -timer-slack %v: not less", p.rest, p.busy, p.cost, p.slack))
+	}
 	return errors.Join(errs...)
 }
 

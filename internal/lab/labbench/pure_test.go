@@ -163,13 +163,15 @@ func TestArguments(t *testing.T) {
 		`-settings: there is no "ttl 9s"; there are: ttl 1s`:              {runs: 1, settings: []string{"ttl 1s", "ttl 9s"}},
 		`-only: there is no "poweroff"; there are: power-off`:             {runs: 1, only: []string{"poweroff"}},
 		`-settings: there is no "token 1000"; there are: advbase 1`:       {runs: 1, tools: []string{"ucarp"}, settings: []string{"token 1000"}},
-		"-runs 0: at least 1": {},
+		"-runs 0: at least 1":          {},
+		"-cost -1s: more than nothing": {runs: 1, rest: time.Minute, busy: time.Minute, cost: -time.Second},
+		"-timer-slack -1s: not less":   {runs: 1, rest: time.Minute, busy: time.Minute, cost: time.Second, slack: -time.Second},
 	} {
 		if err := p.check(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, want %q", p, err, want)
 		}
 	}
-	if err := (&plan{runs: 1, tools: []string{"ucarp", "pacemaker"}, only: []string{"cost", "loss", "busy"}, settings: []string{"token 1000"}}).check(); err != nil {
+	if err := (&plan{runs: 1, rest: time.Minute, busy: time.Minute, cost: time.Minute, tools: []string{"ucarp", "pacemaker"}, only: []string{"cost", "loss", "busy"}, settings: []string{"token 1000"}}).check(); err != nil {
 		t.Error(err)
 	}
 }

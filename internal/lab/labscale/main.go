@@ -73,6 +73,9 @@ func (o options) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if o.span <= 0 || o.takeovers < 0 || o.runs < 1 {
+		return fmt.Errorf("-for %v: more than nothing; -takeovers %d: none or more; -status %d: at least 1", o.span, o.takeovers, o.runs)
+	}
 	s := bench.Scale{Format: bench.Format, Began: time.Now(), Machine: bench.ThisMachine()}
 	if s.Commit, err = commit(ctx, o.hbagent); err != nil {
 		return err
