@@ -67,7 +67,7 @@ model: ## the lease in Promela, every state of it (docs/model); needs spin and g
 fuzz: ## each fuzz target for FUZZTIME (30s)
 	scripts/fuzz.sh $(or $(FUZZTIME),30s)
 
-bench: build ## hbagent beside keepalived, ucarp and pacemaker: outages, cost; writes docs/benchmarks; 70 minutes
+bench: build ## hbagent beside keepalived, ucarp and pacemaker: outages, cost; writes docs/benchmarks; 50 minutes
 	scripts/bench.sh $(BENCH_FLAGS)
 	$(GO) test -count=1 -tags bench ./internal/lab/rivals
 	$(MAKE) gobench

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures hbagent beside keepalived, ucarp and pacemaker, and writes docs/benchmarks. As root it installs them from
-# the distribution first; what is missing is left out, and the report says so. About 70 minutes on two cores that have
+# the distribution first; what is missing is left out, and the report says so. Some 50 minutes on two cores that have
 # nothing else to do.
 #
 #   BENCH_RUNS=4         how often a scenario is played (a power cut three times as often, planned moves and
