@@ -112,8 +112,9 @@ func (m *Machine) Step(now Time, msg Message) {
 		return
 	}
 	m.lapse(now)
+	silent := m.sinceHeard(msg.From, now.Boot)
 	m.heard[msg.From], m.heardRun[msg.From] = now.Boot, msg.RunID
-	m.witnessHeard(now, &msg)
+	m.witnessHeard(now, &msg, silent)
 	m.entries(now, &msg)
 	m.progress(now)
 	m.flush(now)

@@ -7,7 +7,7 @@ import "time"
 //
 //   - A holder keeps its lease while it hears its peer's grants or the witness;
 //     it lets go when it has lost both, or when the peer reports that it has
-//     not heard this node for one ttl.
+//     not heard this node for one ttl, although this node hears the peer.
 //   - A standby takes over only after two ttl of silence from its peer, with
 //     the witness answering three spaced probes and nobody answering for the
 //     floating address for one ttl.
@@ -33,6 +33,10 @@ const (
 	// not belong together, because one between them may have been answered.
 	// They are due every ttl/4.
 	addressGap = 3
+	// reunionGrace divides the ttl: so long after a silence on both sides a peer
+	// may still tell of it, because what it was told at once was lost, or is on
+	// its way (chosen by us: two hellos and a retry).
+	reunionGrace = 2
 	// witnessGap, in eighths of a ttl: how old the witness's last answer may be for a
 	// silent address to count. One of its answers, due every ttl/4, may get lost.
 	witnessGap = 5
@@ -41,6 +45,7 @@ const (
 type witnessState struct {
 	started  Instant
 	nextSay  Instant
+	reunited Instant                // when the peer was heard again after a silence
 	answered [witnessProbes]Instant // when the last answered probes were sent, newest first
 	silent   map[string]silence     // per group
 }
@@ -177,9 +182,17 @@ func (m *Machine) mayTakeAlone(now Time, g *group) bool {
 		silent.last != 0 && now.Boot.Sub(silent.since) >= m.cfg.TTL && now.Boot.Sub(silent.last) < m.cfg.TTL/addressProof
 }
 
-// witnessHeard looks at what the peer says of its own hearing.
-func (m *Machine) witnessHeard(now Time, msg *Message) {
-	if !m.cfg.Witness || msg.From != m.peer() || msg.Heard < m.cfg.TTL {
+// witnessHeard looks at what the peer says of its own hearing; silent is for how long this node had not heard it.
+func (m *Machine) witnessHeard(now Time, msg *Message, silent time.Duration) {
+	if !m.cfg.Witness || msg.From != m.peer() {
+		return
+	}
+	if silent >= m.cfg.TTL/2 {
+		m.witness.reunited, m.witness.nextSay = now.Boot, now.Boot
+	}
+	// A peer that was cut off, or stood still, tells of a silence that was mutual, and is over.
+	over := now.Boot < m.witness.reunited.Add(m.cfg.TTL/reunionGrace)
+	if over || msg.Heard < m.cfg.TTL {
 		return
 	}
 	for _, name := range m.names {
