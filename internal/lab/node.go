@@ -18,6 +18,9 @@ import (
 // nic is the name of the network card in every machine.
 const nic = "eth0"
 
+// listTries bounds the repeats of a listing that changed while it was read (chosen by us).
+const listTries = 10
+
 // A Node is one machine of a World: a network namespace, a network card, processes, and directories.
 type Node struct {
 	Name  string
@@ -210,7 +213,12 @@ func (n *Node) Addresses() ([]netip.Addr, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := n.space.nl.AddrList(link, netlink.FAMILY_ALL)
+	var list []netlink.Addr
+	for range listTries { // hundreds that move change the list while it is read
+		if list, err = n.space.nl.AddrList(link, netlink.FAMILY_ALL); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("addresses of %s: %w", n.Name, err)
 	}

@@ -91,6 +91,9 @@ type Record struct {
 	RenewOnly  Instant         `json:"renew_only_until,omitempty"`
 	Promises   []PromiseRecord `json:"promises,omitempty"`
 	Holds      []HoldRecord    `json:"holds,omitempty"`
+	// Claimed is the highest epoch of any lease that this node had: one that it gave up may still be on the record of a
+	// voter that was away, and the next must be above it, also within the same second of the wall clock.
+	Claimed Epoch `json:"claimed,omitempty"`
 }
 
 // PromiseRecord is a voter's promise on one group; Holder is empty when the

@@ -20,7 +20,7 @@ type Machine struct {
 	voter  *voter // nil when this node has no vote
 	groups map[string]*group
 	names  []string // of groups, sorted: the order of iteration must not depend on chance
-	// retired is the highest epoch of any group that is no longer configured. One
+	// retired is the highest epoch of any group that is no longer configured, and of any lease of an earlier run. A group
 	// that comes back starts above it: releases of its last lease may be on
 	// their way.
 	retired Epoch
@@ -30,7 +30,8 @@ type Machine struct {
 	admitted  map[string]bool // groups of the message at hand whose sequence was new
 	nextRound Instant         // renewals of all groups share one rhythm
 	heard     map[string]Instant
-	heardRun  map[string]RunID // of the last message
+	heardRun  map[string]RunID   // of the last message
+	latency   map[string]latency // of each voter's answers
 	repeats   []repeat
 	witness   witnessState
 
@@ -62,7 +63,7 @@ func New(now Time, cfg Config) (*Machine, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	m := &Machine{cfg: cfg, heard: make(map[string]Instant), heardRun: make(map[string]RunID), groups: make(map[string]*group), admitted: make(map[string]bool)}
+	m := &Machine{cfg: cfg, heard: make(map[string]Instant), latency: make(map[string]latency), heardRun: make(map[string]RunID), groups: make(map[string]*group), admitted: make(map[string]bool)}
 	m.setVoters(cfg.Nodes, cfg.Voters)
 	for _, name := range cfg.Groups {
 		m.groups[name] = newGroup(name)
@@ -82,6 +83,10 @@ func New(now Time, cfg Config) (*Machine, error) {
 	}
 	m.witness.start(now.Boot)
 	if cfg.Record != nil {
+		m.retired = cfg.Record.Claimed
+		for _, g := range m.groups {
+			g.highest = m.retired
+		}
 		m.resume(now)
 	}
 	m.flush(now)
@@ -97,6 +102,7 @@ func (m *Machine) setVoters(nodes, voters []string) {
 	for _, v := range voters {
 		m.voters[v] = true
 	}
+	maps.DeleteFunc(m.latency, func(v string, _ latency) bool { return !m.voters[v] })
 	m.cfg.Nodes, m.cfg.Voters = nodes, slices.Sorted(slices.Values(voters))
 	m.quorum = len(voters)/2 + 1
 	m.list = ListHash(voters)

@@ -276,3 +276,60 @@ func TestConfigRefused(t *testing.T) {
 		}
 	}
 }
+
+// A lease that was given up before a restart has used its epoch: a voter that was away then would take a request for the same one
+// for a renewal. The wall clock need not have gone on.
+func TestAnEpochIsUsedOnce(t *testing.T) {
+	for _, vote := range []bool{true, false} {
+		voters := []string{"a", "b", "c"}
+		if vote {
+			voters = []string{"a", "b", "v"}
+		}
+		l := newLone(t, func(c *Config) { c.Voters = voters })
+		var record Record
+		won := Epoch(0)
+		answer := func() {
+			for _, e := range l.Effects() {
+				switch e := e.(type) {
+				case Persist:
+					record = e.Record
+				case Open:
+					won = e.Epoch
+				case Send:
+					for _, r := range e.Message.Entries {
+						if r.Kind != KindRequest {
+							continue
+						}
+						l.seq++
+						grant := Entry{Group: r.Group, Kind: KindGrant, Epoch: r.Epoch, Ref: e.Message.Seq}
+						l.Step(l.time(), Message{Cluster: "shop", From: e.To, RunID: 1, Generation: 5, Voters: ListHash(voters), TTL: time.Second, Seq: Seq{1, l.seq}, Entries: []Entry{grant}})
+					}
+				}
+			}
+		}
+		l.SetEligible(l.time(), "web", true, 0)
+		l.Tick(l.time())
+		for range 3 {
+			answer()
+		}
+		l.SetEligible(l.time(), "web", false, 0)
+		l.Release(l.time(), "web", ReasonReleased)
+		answer()
+		if won == 0 || len(record.Holds) > 0 || record.Claimed != won {
+			t.Fatalf("vote %v: won %d, record %+v", vote, won, record)
+		}
+		record.Promises = nil // the voter's memory is another matter
+		again := newLone(t, func(c *Config) { c.Voters, c.Record, c.Incarnation = voters, &record, 2 })
+		again.SetEligible(again.time(), "web", true, 0)
+		again.Tick(again.time())
+		asked := Epoch(0)
+		for _, e := range again.Effects() {
+			if s, ok := e.(Send); ok {
+				asked = s.Message.Entries[0].Epoch
+			}
+		}
+		if asked <= won {
+			t.Errorf("vote %v: asked for epoch %d after a lease of epoch %d", vote, asked, won)
+		}
+	}
+}

@@ -81,3 +81,59 @@ func TestTriesBeforeALapse(t *testing.T) {
 		t.Errorf("asked %d times, lapsed at %v, want 12 and %v; all: %v", tries, lapsed, want, asked)
 	}
 }
+
+// TestAnswersThatTakeLong: a holder that reads answers late, because it has more to read than it can, does not ask for more.
+func TestAnswersThatTakeLong(t *testing.T) {
+	const ttl, late, rounds = time.Second, 120 * time.Millisecond, 6
+	l := newLone(t, func(c *Config) { c.TTL, c.Record.TTL = ttl, ttl })
+	began := l.now
+	voters := ListHash([]string{"a", "b", "v"})
+	type reply struct {
+		at  Instant
+		msg Message
+	}
+	var pending []reply
+	var asked []time.Duration
+	work := func() {
+		for effects := l.Effects(); len(effects) > 0; effects = l.Effects() {
+			for _, e := range effects {
+				s, ok := e.(Send)
+				if !ok || s.To != "a" {
+					continue
+				}
+				asked = append(asked, l.now.Sub(began))
+				l.seq++
+				grant := Entry{Group: "web", Kind: KindGrant, Epoch: s.Message.Entries[0].Epoch, Ref: s.Message.Seq}
+				pending = append(pending, reply{l.now.Add(late), Message{Cluster: "shop", From: "a", RunID: 1, Generation: 5, Voters: voters, TTL: ttl, Seq: Seq{1, l.seq}, Entries: []Entry{grant}}})
+			}
+		}
+	}
+	l.SetEligible(l.time(), "web", true, 0)
+	l.Tick(l.time())
+	work()
+	for l.now.Sub(began) < rounds*ttl/renewDivisor {
+		next, ok := l.NextDeadline()
+		if !ok {
+			t.Fatal("a holder that waits for nothing")
+		}
+		if len(pending) > 0 && pending[0].at <= next {
+			l.now = pending[0].at
+			l.Step(l.time(), pending[0].msg)
+			pending = pending[1:]
+		} else {
+			l.now = max(next, l.now)
+			l.Tick(l.time())
+		}
+		work()
+	}
+	// Until the first answer nothing is known of what one takes; from then on each round is one question.
+	again := 0
+	for _, at := range asked {
+		if at > 2*late {
+			again++
+		}
+	}
+	if again > rounds || again < rounds-2 {
+		t.Errorf("%d questions in %d rounds, at %v", again, rounds, asked)
+	}
+}

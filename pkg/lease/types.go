@@ -62,12 +62,14 @@ const (
 	// MaxName bounds the names of clusters, nodes and groups, in bytes.
 	MaxName = 63
 
-	// A round starts every ttl/3, and is asked again every ttl/20: twelve tries before a lease lapses.
+	// A round starts every ttl/3, and is asked again every ttl/20: twelve tries before a lease lapses, where answers take less
+	// than ttl/40.
 	// Voters then forget a dead holder after 2 to 3 renewals (docs/decisions/0025).
 	renewDivisor = 3
 
-	resendDivisor    = 20  // an unanswered request is sent again after ttl/20
-	transferDivisor  = 50  // a transfer, its ticket and a release are repeated after ttl/50
+	resendDivisor    = 20  // an unanswered request is sent again after ttl/20, or twice what the voter's answers take
+	latencyDecay     = 8   // that is forgotten by an eighth with each message that comes sooner
+	transferDivisor  = 50  // a transfer, its ticket and a release are repeated after ttl/50 (a ticket's request as said above)
 	rankDivisor      = 20  // each later candidate asks ttl/20 later than the one before it,
 	turnHalf         = 6   // and one without a vote that is the seventh half of the way from the first to the last: see turn
 	contestedDivisor = 100 // a refusal is not asked about again within ttl/100,

@@ -33,10 +33,14 @@ const (
 	// not belong together, because one between them may have been answered.
 	// They are due every ttl/4.
 	addressGap = 3
-	// reunionGrace divides the ttl: so long after a silence on both sides a peer
-	// may still tell of it, because what it was told at once was lost, or is on
-	// its way (chosen by us: two hellos and a retry).
-	reunionGrace = 2
+	// mutualSilence divides the ttl: a node that has not heard its peer for so long
+	// was cut off from it both ways, or is the one that stood still.
+	mutualSilence = 2
+	// reunionGrace divides the ttl: so long after a silence on both sides the peer
+	// may still report it, because the holder's answer is on its way or was lost, once
+	// (chosen by us: longer than the time between two hellos). A peer that was cut
+	// off altogether needs twice as long before the witness lets it take over.
+	reunionGrace = 4
 	// witnessGap, in eighths of a ttl: how old the witness's last answer may be for a
 	// silent address to count. One of its answers, due every ttl/4, may get lost.
 	witnessGap = 5
@@ -45,7 +49,7 @@ const (
 type witnessState struct {
 	started  Instant
 	nextSay  Instant
-	reunited Instant                // when the peer was heard again after a silence
+	reunited Instant                // when the peer was heard again after a silence that it still reports, 0: it reports none
 	answered [witnessProbes]Instant // when the last answered probes were sent, newest first
 	silent   map[string]silence     // per group
 }
@@ -182,17 +186,21 @@ func (m *Machine) mayTakeAlone(now Time, g *group) bool {
 		silent.last != 0 && now.Boot.Sub(silent.since) >= m.cfg.TTL && now.Boot.Sub(silent.last) < m.cfg.TTL/addressProof
 }
 
-// witnessHeard looks at what the peer says of its own hearing; silent is for how long this node had not heard it.
+// witnessHeard looks at what the peer says of its own hearing; silent is for how long this node had not heard it. A peer that
+// was cut off, or stood still, first reports a silence that was mutual, and is over: it has one grace to hear this node again.
 func (m *Machine) witnessHeard(now Time, msg *Message, silent time.Duration) {
+	w := &m.witness
 	if !m.cfg.Witness || msg.From != m.peer() {
 		return
 	}
-	if silent >= m.cfg.TTL/2 {
-		m.witness.reunited, m.witness.nextSay = now.Boot, now.Boot
+	if msg.Heard < m.cfg.TTL {
+		w.reunited = 0
+		return
 	}
-	// A peer that was cut off, or stood still, tells of a silence that was mutual, and is over.
-	over := now.Boot < m.witness.reunited.Add(m.cfg.TTL/reunionGrace)
-	if over || msg.Heard < m.cfg.TTL {
+	if w.reunited == 0 && silent >= m.cfg.TTL/mutualSilence {
+		w.reunited, w.nextSay = now.Boot, now.Boot
+	}
+	if w.reunited != 0 && now.Boot < w.reunited.Add(m.cfg.TTL/reunionGrace) {
 		return
 	}
 	for _, name := range m.names {

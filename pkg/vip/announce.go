@@ -21,6 +21,8 @@ const (
 	// maxUnicast bounds the unicast frames of one round: 2048 of them take some 10 ms of a processor and
 	// 1.4 Mbit. A group of 1,000 addresses so tells its gateway and one neighbour, the broadcast the rest.
 	maxUnicast = 2048
+	// knownFor is how long a list of neighbours serves: hundreds of groups that are opened together need one.
+	knownFor = 200 * time.Millisecond
 )
 
 // announcer is the task that tells the segment where the addresses of the open groups are.
@@ -31,7 +33,7 @@ type announcer struct {
 	mu   sync.Mutex
 	jobs map[*hold]*schedule
 
-	wires map[string]sender // by interface; owned by the task
+	wires map[string]*sender // by interface; owned by the task
 
 	sent, failed atomic.Uint64 // frames
 }
@@ -39,13 +41,15 @@ type announcer struct {
 // sender is a packet socket and the interface it is bound to.
 type sender struct {
 	wire
-	link link
+	link       link
+	neighbours []net.HardwareAddr
+	listed     time.Duration // when they were; 0: never
 }
 
 func newAnnouncer(m *Manager) *announcer {
 	return &announcer{
 		m: m, wake: make(chan struct{}, 1),
-		jobs: make(map[*hold]*schedule), wires: make(map[string]sender),
+		jobs: make(map[*hold]*schedule), wires: make(map[string]*sender),
 	}
 }
 
@@ -192,12 +196,12 @@ func (a *announcer) round(h *hold) tally {
 		return t
 	}
 	limit := min(maxNeighbours, max(1, maxUnicast/max(1, len(addrs))))
-	neighbours, err := a.m.kernel.Neighbours(w.link.Index, limit)
+	neighbours, err := a.neighbours(w)
 	if err != nil {
 		t.add(dropSend, fmt.Errorf("neighbours of %s: %w", iface, err))
 		return t
 	}
-	for _, n := range neighbours {
+	for _, n := range neighbours[:min(limit, len(neighbours))] {
 		if !a.tell(h, w, addrs, n, router, &t) {
 			return t
 		}
@@ -205,9 +209,21 @@ func (a *announcer) round(h *hold) tally {
 	return t
 }
 
+// neighbours are those of an interface, gateways first.
+func (a *announcer) neighbours(w *sender) ([]net.HardwareAddr, error) {
+	if now := a.m.now(); w.listed == 0 || now-w.listed >= knownFor {
+		list, err := a.m.kernel.Neighbours(w.link.Index, maxNeighbours)
+		if err != nil {
+			return nil, err
+		}
+		w.neighbours, w.listed = list, now
+	}
+	return w.neighbours, nil
+}
+
 // tell sends the announcements of addrs to one neighbour, or with dst nil to everybody. It is false once the
 // hold is over or the link down: nothing more is to be sent.
-func (a *announcer) tell(h *hold, w sender, addrs []netip.Addr, dst net.HardwareAddr, router bool, t *tally) bool {
+func (a *announcer) tell(h *hold, w *sender, addrs []netip.Addr, dst net.HardwareAddr, router bool, t *tally) bool {
 	for _, addr := range addrs {
 		frames, err := announcement(addr, w.link.MAC, dst, router)
 		if err != nil {
@@ -249,32 +265,32 @@ func announcement(a netip.Addr, own, dst net.HardwareAddr, router bool) ([][]byt
 }
 
 // sender is the socket for an interface: the open one, if the interface is still the same.
-func (a *announcer) sender(iface string) (sender, dropReason, error) {
+func (a *announcer) sender(iface string) (*sender, dropReason, error) {
 	l, err := a.m.kernel.Link(iface)
 	switch {
 	case errors.Is(err, ErrNoInterface):
-		return sender{}, dropNoLink, nil // the keeper reports links, and starts anew when it is back
+		return nil, dropNoLink, nil // the keeper reports links, and starts anew when it is back
 	case err != nil:
-		return sender{}, dropNoLink, err
+		return nil, dropNoLink, err
 	case !l.Up:
-		return sender{}, dropLinkDown, nil
+		return nil, dropLinkDown, nil
 	case !l.ethernet():
-		return sender{}, dropNoMAC, nil
+		return nil, dropNoMAC, nil
 	}
-	old, open := a.wires[iface]
-	if open && old.link.Index == l.Index {
+	old := a.wires[iface]
+	if old != nil && old.link.Index == l.Index {
 		old.link = l // the hardware address may have changed
 		return old, sent, nil
 	}
-	if open {
+	if old != nil {
 		_ = old.Close() // bound to an interface that is gone
 		delete(a.wires, iface)
 	}
 	w, err := a.m.kernel.Dial(l)
 	if err != nil {
-		return sender{}, dropSend, err
+		return nil, dropSend, err
 	}
-	s := sender{wire: w, link: l}
+	s := &sender{wire: w, link: l}
 	a.wires[iface] = s
 	return s, sent, nil
 }

@@ -18,6 +18,9 @@ import (
 // fakeKernel is Linux as far as this package asks, in memory: links, addresses with lifetimes on the clock of
 // the test, a feed of changes, and wires that remember. Every call is written down in trace.
 type fakeKernel struct {
+	neighbours []net.HardwareAddr
+	listed     int // how often they were asked for
+
 	mu    sync.Mutex
 	now   func() time.Duration
 	links []link
@@ -143,9 +146,13 @@ func (k *fakeKernel) feed(i int) *fakeFeed {
 	return k.feeds[i]
 }
 
-func (k *fakeKernel) Neighbours(int, int) ([]net.HardwareAddr, error) { return nil, nil }
-func (k *fakeKernel) Forwarding(string) bool                          { return false }
-func (k *fakeKernel) Settled(int, []netip.Addr) (bool, error)         { return true, nil }
+func (k *fakeKernel) Neighbours(_, limit int) ([]net.HardwareAddr, error) {
+	k.listed++
+	return k.neighbours[:min(limit, len(k.neighbours))], nil
+}
+
+func (k *fakeKernel) Forwarding(string) bool                  { return false }
+func (k *fakeKernel) Settled(int, []netip.Addr) (bool, error) { return true, nil }
 
 func (k *fakeKernel) Destroy(flows []flow) error {
 	k.mu.Lock()

@@ -2,6 +2,7 @@ package vip
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -38,11 +39,14 @@ type Verifier interface {
 	// watching breaks. changed does not wait.
 	Watch(ctx context.Context, changed func()) error
 	// Verify tells whether the gate stands. False: it does not stop anything reliably, the addresses have
-	// to go, and Restore makes it anew. An error says nothing about it.
+	// to go, and Restore makes it anew. An error says nothing about it; errChanging asks for another look.
 	Verify() (stands bool, err error)
 	// Restore builds the gate again, with every group shut.
 	Restore() error
 }
+
+// errChanging: something changed while it was looked at, so that nothing is known.
+var errChanging = errors.New("it changed while it was looked at")
 
 // owned is implemented by a gate that the kernel may keep others from changing.
 type owned interface {

@@ -19,7 +19,7 @@ func percentiles(b *testing.B, took []time.Duration) {
 
 // A renewal, three times a ttl: it must not grow with the addresses, and little with the groups.
 func BenchmarkGateRenew(b *testing.B) {
-	for _, bb := range []struct{ groups, addresses int }{{1, 1}, {1, 1000}, {100, 2}} {
+	for _, bb := range []struct{ groups, addresses int }{{1, 1}, {1, 1000}, {100, 2}, {500, 1}} {
 		b.Run(fmt.Sprintf("groups=%d/addresses=%d", bb.groups, bb.addresses), func(b *testing.B) {
 			s := newSegment(b)
 			var groups []Group

@@ -2,6 +2,8 @@ package vip
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 )
@@ -68,6 +70,43 @@ func TestGateTakesBackWhatCameLate(t *testing.T) {
 	}
 	if stands, err := g.Verify(); !stands || err != nil {
 		t.Errorf("Verify: %v, %v", stands, err)
+	}
+}
+
+// Hundreds of groups are renewed in pieces, and a kernel that stands still in one of them costs the groups of that one.
+func TestGateRenewsInPieces(t *testing.T) {
+	var after func() time.Duration
+	s, g := late(t, func() time.Duration { return after() })
+	after = func() time.Duration { return 0 }
+	var groups []Group
+	deadlines := make(map[string]time.Duration)
+	many := s.many(2*renewAtOnce + 1)
+	for i, a := range many.Addresses {
+		gr := many
+		gr.Name, gr.Addresses = fmt.Sprintf("group-%04d", i), []netip.Prefix{a}
+		groups = append(groups, gr)
+		deadlines[gr.Name] = g.now() + time.Minute
+	}
+	s.must(g.SetGroups(groups, nil))
+	for _, gr := range groups {
+		s.must(g.Open(gr.Name, deadlines[gr.Name]))
+	}
+	for name := range deadlines {
+		deadlines[name] += time.Second
+	}
+	renewed := func(i int) bool { return g.live[groups[i].Name] == deadlines[groups[i].Name] }
+	after = func() time.Duration {
+		if renewed(renewAtOnce) && !renewed(2*renewAtOnce) { // the second piece, and not yet the third
+			return 2 * tokenLength
+		}
+		return 0
+	}
+	failed := g.Renew(deadlines)
+	for i, gr := range groups {
+		err := failed[gr.Name]
+		if second := i >= renewAtOnce && i < 2*renewAtOnce; second != (err != nil) || second && !errors.Is(err, ErrGateExpired) {
+			t.Errorf("%s: %v", gr.Name, err)
+		}
 	}
 }
 

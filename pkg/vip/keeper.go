@@ -18,10 +18,14 @@ const (
 	// resubscribeAfter is the pause before a broken change feed is opened again, lest a storm of changes
 	// that breaks it each time takes the whole processor.
 	resubscribeAfter = 100 * time.Millisecond
+	// lookAfter an opening everything is looked at: the openings of hundreds of groups are worth a few looks, not one each.
+	lookAfter = 50 * time.Millisecond
 	// verifyEvery is how often the gate is looked at when nobody has reported anything; verifyOwned, where the kernel lets nobody
 	// else change it. A look lists every table and chain.
 	verifyEvery = time.Second
 	verifyOwned = 10 * time.Second
+	// maxChanging is for how long a gate may change while it is looked at, each time, before that is trouble.
+	maxChanging = time.Second
 )
 
 // keeper is the task that holds the kernel to what was agreed: it puts back what others take away, refreshes
@@ -33,6 +37,7 @@ type keeper struct {
 
 	mu      sync.Mutex
 	compare bool            // list and compare everything
+	lookAt  time.Duration   // when that is due, because of an opening; 0: at no time
 	verify  bool            // see whether the gate stands
 	down    map[string]bool // configured interfaces that were seen down since the last look
 	refresh map[*hold]bool  // lifetimes to renew
@@ -40,6 +45,7 @@ type keeper struct {
 	// Owned by the task.
 	links    map[string]link
 	limiter  limiter
+	changing time.Duration // since when looks at the gate say nothing because it changes meanwhile; 0: the last one said something
 	retryAt  time.Duration // 0: nothing failed
 	verifyAt time.Duration // when the gate is looked at again, whatever was reported
 }
@@ -67,6 +73,19 @@ func (k *keeper) poke() {
 	k.compare = true
 	k.mu.Unlock()
 	k.signal()
+}
+
+// pokeSoon makes the task list and compare lookAfter now. Any goroutine.
+func (k *keeper) pokeSoon(now time.Duration) {
+	k.mu.Lock()
+	first := k.lookAt == 0
+	if first {
+		k.lookAt = now + lookAfter
+	}
+	k.mu.Unlock()
+	if first {
+		k.signal() // it sleeps until something else
+	}
 }
 
 // pokeGate makes the task look at the gate. Any goroutine.
@@ -148,16 +167,21 @@ func (k *keeper) run(ctx context.Context) {
 
 // step does whatever is to be done now.
 func (k *keeper) step() {
+	now := k.m.now()
 	k.mu.Lock()
 	compare, verify, down, refresh := k.compare, k.verify, k.down, k.refresh
 	k.compare, k.verify, k.down, k.refresh = false, false, make(map[string]bool), make(map[*hold]bool)
+	if k.lookAt != 0 && now >= k.lookAt {
+		compare = true
+	}
+	if compare {
+		k.lookAt = 0
+	}
 	k.mu.Unlock()
 
-	if now := k.m.now(); verify || compare || now >= k.verifyAt {
+	if verify || compare || now >= k.verifyAt {
 		k.verifyAt = now + k.m.verifyPause()
-		if err := k.m.mend(); err != nil {
-			k.trouble("", "", netip.Addr{}, err)
-		}
+		k.look(now)
 	}
 	for _, h := range k.m.holds() {
 		if _, alive := h.until(k.m.now()); alive {
@@ -187,6 +211,24 @@ func (k *keeper) step() {
 	}
 }
 
+// look sees whether the gate stands.
+func (k *keeper) look(now time.Duration) {
+	err := k.m.mend()
+	if errors.Is(err, errChanging) {
+		if k.changing == 0 {
+			k.changing = now
+		}
+		if now-k.changing < maxChanging {
+			k.verifyAt = now + lookAfter
+			return
+		}
+	}
+	k.changing = 0
+	if err != nil {
+		k.trouble("", "", netip.Addr{}, err)
+	}
+}
+
 // idle is the time until a deadline passes or something is to be tried again.
 func (k *keeper) idle() time.Duration {
 	now := k.m.now()
@@ -197,6 +239,11 @@ func (k *keeper) idle() time.Duration {
 	if k.retryAt != 0 {
 		next = min(next, k.retryAt)
 	}
+	k.mu.Lock()
+	if k.lookAt != 0 {
+		next = min(next, k.lookAt)
+	}
+	k.mu.Unlock()
 	if len(k.m.draining()) > 0 {
 		next = min(next, now+refreshEvery)
 	}

@@ -1,7 +1,9 @@
 package vip
 
 import (
+	"encoding/json"
 	"errors"
+	"net"
 	"net/netip"
 	"sync/atomic"
 	"testing"
@@ -39,6 +41,63 @@ func TestLostAddressesAndBrokenFeed(t *testing.T) {
 		working.Store(true)
 		time.Sleep(retryEvery)
 		b.wantEvents("after a retry", "address-lost 10.9.0.50", "address-restored 10.9.0.50")
+	})
+}
+
+// The neighbours are listed once for what is announced at one time, and again for the next round.
+func TestNeighboursAreListedOnce(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.k.neighbours = []net.HardwareAddr{{2, 0, 0, 0, 0, 1}, {2, 0, 0, 0, 0, 2}}
+		b.must(b.Reconfigure([]Group{webGroup(), {Name: "db", Interface: "eth0", Addresses: prefixes("10.9.0.60/24")}}))
+		b.must(b.Open("web", b.in(time.Hour)))
+		b.must(b.Open("db", b.in(time.Hour)))
+		synctest.Wait()
+		// To everybody a request and a reply for each IPv4 address, an advertisement for the IPv6 one; to two neighbours one frame each.
+		if n := len(b.k.frames()); n != 5+2*3 || b.k.listed != 1 {
+			t.Errorf("%d frames, the neighbours listed %d times", n, b.k.listed)
+		}
+		time.Sleep(burstGap)
+		synctest.Wait()
+		if b.k.listed != 2 {
+			t.Errorf("the neighbours were listed %d times in two rounds", b.k.listed)
+		}
+	})
+}
+
+// What the record writes by hand is what it reads.
+func TestRecordText(t *testing.T) {
+	for _, entries := range [][]entry{{}, {{"a \"b\"", "eth0", addr4}}, {{"web", "eth0", addr4}, {"web", "eth0", addr6}}} {
+		var r record
+		for range 2 { // the second time of lines that it has
+			text, err := r.text(entries)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got recordFile
+			if err := json.Unmarshal(text, &got); err != nil {
+				t.Fatalf("%s: %v", text, err)
+			}
+			if diff := cmp.Diff(recordFile{Version: recordVersion, Addresses: entries}, got, cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+				t.Errorf("read back (-want +got):\n%s", diff)
+			}
+		}
+	}
+}
+
+// Nobody reports what happens to an address between its addition and the end of Open.
+func TestLookAfterAnOpening(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.k.onPut = func(a netip.Addr) error {
+			if a == addr6 {
+				b.k.takeSilently(2, addr4)
+			}
+			return nil
+		}
+		b.must(b.Open("web", b.in(time.Hour)))
+		b.k.onPut = nil
+		b.wantEvents("at once")
+		time.Sleep(lookAfter)
+		b.wantEvents("after a look", "address-lost 10.9.0.50", "address-restored 10.9.0.50")
 	})
 }
 

@@ -83,7 +83,7 @@ func (m *Manager) open(g Group, deadline time.Duration) error {
 	m.mu.Unlock()
 	m.announcer.start(h)
 	// What happened to an address between its addition and this line nobody has seen: look once.
-	m.keeper.poke()
+	m.keeper.pokeSoon(m.now())
 	m.log.Debug("group opened", "group", g.Name, "addresses", len(h.addrs), "took", m.now()-began)
 	return nil
 }

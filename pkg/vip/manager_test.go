@@ -219,6 +219,7 @@ func TestNothingComesBackAfterShut(t *testing.T) {
 	}
 	k.steal(2, addr4)
 	k.steal(2, addr6)
+	m.keeper.poke() // nobody follows the feed here
 	kept := make(chan struct{})
 	go func() { m.keeper.step(); close(kept) }()
 	<-reached

@@ -48,13 +48,16 @@ func (m *Manager) renewGate(deadlines map[string]time.Duration) map[string]error
 		return nil
 	}
 	failed := m.gate.Renew(deadlines)
-	again := make(map[string]time.Duration)
-	for name, err := range failed {
-		if errors.Is(err, ErrGateLost) {
-			again[name] = deadlines[name]
+	again := make(map[string]time.Duration) // also those that were renewed: a gate made anew has their old deadlines
+	lost := false
+	for name, deadline := range deadlines {
+		err := failed[name]
+		lost = lost || errors.Is(err, ErrGateLost)
+		if err == nil || errors.Is(err, ErrGateLost) {
+			again[name] = deadline
 		}
 	}
-	if len(again) == 0 || m.mend() != nil {
+	if !lost || m.mend() != nil {
 		return failed
 	}
 	rest := m.gate.Renew(again)

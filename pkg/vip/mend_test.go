@@ -83,6 +83,40 @@ func TestMendInOrder(t *testing.T) {
 	}
 }
 
+// A gate that changes while it is looked at is looked at again soon; when that goes on for a second, people are told.
+func TestGateThatChanges(t *testing.T) {
+	m, g, _, events := brittle(t)
+	if err := m.Shut("web", "nothing is due but the look"); err != nil {
+		t.Fatal(err)
+	}
+	m.keeper.step()
+	now := time.Hour
+	m.now = func() time.Duration { return now }
+	g.fail["verify"] = errChanging
+	m.keeper.pokeGate()
+	for range maxChanging / lookAfter {
+		m.keeper.step()
+		if wait := m.keeper.idle(); wait != lookAfter {
+			t.Fatalf("the next look comes after %v, want %v", wait, lookAfter)
+		}
+		now += lookAfter
+		if len(*events) > 0 {
+			t.Fatalf("events %v", *events)
+		}
+	}
+	m.keeper.step()
+	if diff := cmp.Diff([]EventKind{AddressError}, *events); diff != "" {
+		t.Errorf("events after a second (-want +got):\n%s", diff)
+	}
+	delete(g.fail, "verify")
+	now += retryEvery
+	m.keeper.pokeGate()
+	m.keeper.step()
+	if m.keeper.changing != 0 || len(*events) > 1 {
+		t.Errorf("changing since %v, events %v after it stood still", m.keeper.changing, *events)
+	}
+}
+
 // An Open that finds the gate gone makes it anew, and what was open comes back too.
 func TestOpenMends(t *testing.T) {
 	m, g, k, events := brittle(t)

@@ -57,7 +57,7 @@ func (g *NFTGate) tryRebuild(groups []Group, keep func(group string) bool) (err 
 		if err = g.replace(next, have, stay); err == nil {
 			// Read after the transaction: what others did in between must not become what is wanted.
 			g.builds++
-			if g.want, err = takeSnapshot(g.socket, g.table); err != nil {
+			if g.want, err = settledSnapshot(g.socket, g.table); err != nil {
 				return err // and the next Verify finds a difference
 			}
 			if err = next.missing(g.want); err == nil {

@@ -1,6 +1,7 @@
 package vip
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -12,6 +13,8 @@ type guardedBatch struct {
 	fill func(b *batch) // makes the transaction, before the clock is read
 	done func()         // called for each one that was carried out
 	undo []string       // the groups that it makes live
+	// tries bounds the repeats of one that a stall overtook; 0: gateTries.
+	tries int
 }
 
 // guarded carries out a transaction so that it fails when this process stalled between reading the clock and the
@@ -47,7 +50,7 @@ func (g *NFTGate) tryGuarded(t guardedBatch) (late bool, err error) {
 	if g.lost {
 		return false, ErrGateLost
 	}
-	for range gateTries {
+	for range cmp.Or(t.tries, gateTries) {
 		g.token++
 		token := []nftElement{{key: nativeUint32(g.token)}}
 		second := &batch{table: g.table}

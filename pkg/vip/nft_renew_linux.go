@@ -10,8 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Renew moves the deadlines of open groups, all in two transactions. The groups that are not renewed are
-// returned, with the reason: ErrGateExpired where the kernel had shut the group already.
+// renewAtOnce bounds the groups of a transaction (chosen by us). The kernel carries them out in some 25 µs each; the
+// transaction has to end before its token does, on a busy machine too, or all that is in it is shut.
+const renewAtOnce = 64
+
+// stalledTries is how often a transaction is tried once a machine was too slow for an earlier one of the same call: its caller
+// waits, and has others to look after. A second one mends what the first did late.
+const stalledTries = 2
+
+// Renew moves the deadlines of open groups, in two transactions for every renewAtOnce of them. The groups that are not
+// renewed are returned, with the reason: ErrGateExpired where the kernel had shut the group already.
 func (g *NFTGate) Renew(deadlines map[string]time.Duration) map[string]error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -28,10 +36,29 @@ func (g *NFTGate) Renew(deadlines map[string]time.Duration) map[string]error {
 		}
 		todo[name] = m
 	}
+	tries := gateTries
+	for names := range slices.Chunk(slices.Sorted(maps.Keys(todo)), renewAtOnce) {
+		some := make(map[string]member, len(names))
+		for _, name := range names {
+			some[name] = todo[name]
+		}
+		if stalled := g.renewSome(deadlines, some, tries, failed); stalled {
+			tries = stalledTries
+		}
+	}
+	if len(failed) == 0 {
+		return nil
+	}
+	return failed
+}
+
+// renewSome renews the groups of todo, and notes those that it could not; stalled tells that this machine was too slow for
+// it, each time of so many.
+func (g *NFTGate) renewSome(deadlines map[string]time.Duration, todo map[string]member, guards int, failed map[string]error) (stalled bool) {
 	for tries := gateTries; len(todo) > 0; tries-- {
-		err := g.renewAll(deadlines, todo)
+		err := g.renewAll(deadlines, todo, guards)
 		if err == nil {
-			break
+			return false
 		}
 		bad := 0
 		if r := new(groupRefusal); errors.As(err, &r) && tries > 1 {
@@ -49,13 +76,10 @@ func (g *NFTGate) Renew(deadlines map[string]time.Duration) map[string]error {
 			for name := range todo {
 				failed[name] = err
 			}
-			break
+			return errors.Is(err, ErrStalled) || errors.Is(err, ErrGateExpired)
 		}
 	}
-	if len(failed) == 0 {
-		return nil
-	}
-	return failed
+	return false
 }
 
 // groupRefusal is a refusal that concerns some groups only, each for its reason.
@@ -67,10 +91,10 @@ type groupRefusal struct {
 func (r *groupRefusal) Unwrap() error { return r.error }
 
 // renewAll renews todo in one transaction.
-func (g *NFTGate) renewAll(deadlines map[string]time.Duration, todo map[string]member) error {
+func (g *NFTGate) renewAll(deadlines map[string]time.Duration, todo map[string]member, guards int) error {
 	var of []string // group of each message
 	names := slices.Sorted(maps.Keys(todo))
-	err := g.guarded(guardedBatch{undo: names, fill: func(b *batch) {
+	err := g.guarded(guardedBatch{undo: names, tries: guards, fill: func(b *batch) {
 		of = of[:0]
 		of = append(of, "") // the token
 		for _, name := range names {

@@ -64,12 +64,27 @@ func takeSnapshot(s *nftSocket, table string) (snapshot, error) {
 				}
 				return ad.Err()
 			})
-			if err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
+			switch {
+			case errors.Is(err, unix.EINTR): // NLM_F_DUMP_INTR
+				return nil, fmt.Errorf("listing tables: %w: %w", errChanging, err)
+			case err != nil && !errors.Is(err, unix.EOPNOTSUPP):
 				return nil, fmt.Errorf("listing tables: %w", err)
 			}
 		}
 	}
 	return out, nil
+}
+
+// settledSnapshot repeats takeSnapshot while the tables change under it, a few times.
+func settledSnapshot(s *nftSocket, table string) (snapshot, error) {
+	var out snapshot
+	var err error
+	for range dumpTries {
+		if out, err = takeSnapshot(s, table); !errors.Is(err, errChanging) {
+			break
+		}
+	}
+	return out, err
 }
 
 // missing tells whether a snapshot lacks something of the layout, or has more: ErrGateLost, unless it is only about raw

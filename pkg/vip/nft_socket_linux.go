@@ -189,8 +189,13 @@ func (s *nftSocket) query(flags uint16, f family, kind uint16, attrs []byte, eac
 			return err
 		}
 		err = eachMessage(s.buf[:n], func(h unix.NlMsghdr, data []byte) {
+			if h.Seq != seq || done {
+				return
+			}
+			if h.Flags&unix.NLM_F_DUMP_INTR != 0 { // the last message may be the only one with it (net/netlink/af_netlink.c netlink_dump_done)
+				failed = unix.EINTR
+			}
 			switch {
-			case h.Seq != seq || done:
 			case h.Type == unix.NLMSG_DONE:
 				done = true
 			case h.Type == unix.NLMSG_ERROR:
@@ -198,8 +203,6 @@ func (s *nftSocket) query(flags uint16, f family, kind uint16, attrs []byte, eac
 				if len(data) >= 4 && binary.NativeEndian.Uint32(data) != 0 { // 0 acknowledges
 					failed = unix.Errno(-int32(binary.NativeEndian.Uint32(data)))
 				}
-			case h.Flags&unix.NLM_F_DUMP_INTR != 0:
-				failed = unix.EINTR
 			case len(data) >= 4 && failed == nil:
 				failed = each(data[4:])
 			}

@@ -40,6 +40,7 @@ type record struct {
 
 	mu      sync.Mutex
 	entries []entry
+	lines   map[entry][]byte // as they stand in the file: it is written once for every group that opens or ends
 }
 
 // loadRecord reads the record of runDir. A missing file is an empty record.
@@ -158,12 +159,12 @@ func (r *record) replace(next []entry) error {
 	if slices.Equal(next, r.entries) {
 		return nil
 	}
-	b, err := json.MarshalIndent(recordFile{Version: recordVersion, Addresses: next}, "", " ")
+	b, err := r.text(next)
 	if err != nil {
 		return fmt.Errorf("vip: record: %w", err)
 	}
 	tmp := r.path + ".tmp"
-	if err := os.WriteFile(tmp, append(b, '\n'), 0o644); err != nil {
+	if err := os.WriteFile(tmp, b, 0o644); err != nil {
 		return fmt.Errorf("vip: record: %w", err)
 	}
 	if err := os.Rename(tmp, r.path); err != nil {
@@ -171,6 +172,28 @@ func (r *record) replace(next []entry) error {
 	}
 	r.entries = next
 	return nil
+}
+
+// text is the file, a recordFile with each entry on a line of its own. The caller holds mu.
+func (r *record) text(entries []entry) ([]byte, error) {
+	lines := make(map[entry][]byte, len(entries))
+	b := fmt.Appendf(nil, `{"version": %d, "addresses": [`, recordVersion)
+	for i, e := range entries {
+		line := r.lines[e]
+		if line == nil {
+			var err error
+			if line, err = json.Marshal(e); err != nil {
+				return nil, err
+			}
+		}
+		lines[e] = line
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(b, '\n'), line...)
+	}
+	r.lines = lines
+	return append(b, "\n]}\n"...), nil
 }
 
 // sweep deletes the entries from the kernel, exactly: this address with its full length on the interface of

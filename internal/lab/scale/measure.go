@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os/exec"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hbagent/hbagent/internal/bench"
@@ -269,7 +270,16 @@ func Measure(ctx context.Context, w *lab.World, plan Plan, hbagent string, span 
 		return nil
 	}()
 	if err != nil {
-		p.Failed = err.Error()
+		p.Failed = brief(err.Error())
 	}
 	return p
+}
+
+// brief is the first line of what went wrong, and how many lines more: each of a hundred agents may have had its trouble.
+func brief(why string) string {
+	lines := strings.Split(why, "\n")
+	if len(lines) == 1 {
+		return why
+	}
+	return fmt.Sprintf("%s (and %d more lines)", lines[0], len(lines)-1)
 }
