@@ -31,6 +31,7 @@ type roleRun struct {
 	cancel  context.CancelFunc // of taking over, nil if that is not under way
 	letsGo  bool               // Deactivate is under way
 	leader  role.Leader        // as last told
+	current time.Time          // seen.CurrentTo while an owner was last known
 }
 
 // claim is the lease on a group as its role sees it, from any goroutine.
@@ -217,9 +218,13 @@ func (l *loop) judgeRole(name string, g *groupRun, now time.Time) *role.Verdict 
 	}
 	for _, n := range g.cfg.Nodes {
 		if p := l.peers[n]; p != nil {
-			s.Peers[n] = role.Peer{Alive: p.alive && p.known, Eligible: p.fit[name].Eligible, Observation: p.services[name]}
+			s.Peers[n] = role.Peer{Alive: p.alive, Eligible: p.fit[name].Eligible, Observation: p.services[name]}
 		}
 	}
+	if g.open || g.pending != nil || g.owner != "" {
+		g.role.current = s.Self.CurrentTo
+	}
+	s.Current = g.role.current
 	switch {
 	case g.open || g.pending != nil:
 		s.Owner, s.OwnerSeen = l.node, now

@@ -123,6 +123,9 @@ type Situation struct {
 	// OwnerSeen is when somebody was last known to hold it (wall clock; Now while
 	// somebody does). Zero: not since this agent started.
 	OwnerSeen time.Time
+	// Current is Self.CurrentTo at that time: a replica that connects to a master that is back is told at once that it lags by
+	// nothing, before anything has come.
+	Current time.Time
 	// Waiting is since when nobody is known to hold it: from the start of this
 	// agent, or from the loss of the owner, whichever is later.
 	Waiting time.Time

@@ -83,17 +83,21 @@ func (p policy) lagging(self role.Observation, owner string, behind time.Duratio
 func (p policy) judgeHeir(s role.Situation) role.Verdict {
 	v := role.Verdict{Eligible: true}
 	lacks, known, err := p.lacksOfLast(s)
-	switch {
-	case err != nil:
+	if err != nil {
 		return role.Verdict{Reason: "a position cannot be read: " + err.Error()}
-	case known && lacks.Transactions == 0:
-		return v // everything that the last master is known to have had
 	}
-	if fresh := !s.OwnerSeen.IsZero() && !s.Self.CurrentTo.IsZero() && s.OwnerSeen.Sub(s.Self.CurrentTo) <= p.maxLag; fresh {
-		if known {
+	more, certain := p.lastHasMore(s)
+	if fresh := !s.OwnerSeen.IsZero() && !s.Current.IsZero() && s.OwnerSeen.Sub(s.Current) <= p.maxLag; fresh && !certain {
+		if known && lacks.Transactions > 0 {
 			v.Reason = fmt.Sprintf("lacks %s of %s", transactions(lacks.Transactions), s.Last.Node)
 		}
 		return v
+	}
+	if more != "" {
+		return p.wait(s, more)
+	}
+	if known && lacks.Transactions == 0 {
+		return v // everything that the last master is known to have had
 	}
 	last := s.Last.Node
 	if !known && s.Self.Following != "" {
@@ -111,13 +115,43 @@ func (p policy) judgeHeir(s role.Situation) role.Verdict {
 	if known {
 		what = fmt.Sprintf("lacks %s of %s, the last master", transactions(lacks.Transactions), last)
 	}
+	return p.wait(s, what)
+}
+
+// wait gives the last master its time, from when nobody was known to be one.
+func (p policy) wait(s role.Situation, what string) role.Verdict {
 	until := s.Waiting.Add(p.waitForLast)
-	if left := until.Sub(s.Now); left > 0 {
-		// No countdown: it would be news every second.
-		return role.Verdict{Until: until, Reason: fmt.Sprintf("%s, and waits for it until %s, or for --force", what, until.UTC().Format("15:04:05 UTC"))}
+	if !until.After(s.Now) {
+		return role.Verdict{Eligible: true, Reason: what}
 	}
-	v.Reason = what
-	return v
+	// No countdown: it would be news every second.
+	return role.Verdict{Until: until, Reason: fmt.Sprintf("%s, and waits for it until %s, or for --force", what, until.UTC().Format("15:04:05 UTC"))}
+}
+
+// lastHasMore says what this node lacks, or may lack, of a last master that is back: what was told of it is the least that it
+// had, for it went on writing until its power failed. It is certain where that server is seen, with more, after it was the master.
+func (p policy) lastHasMore(s role.Situation) (what string, certain bool) {
+	last := s.Last.Node
+	if last == "" || last == s.Node {
+		return "", false
+	}
+	peer := s.Peers[last]
+	if answers := peer.Alive && peer.Down == "" && peer.Position != "" && s.Now.Sub(peer.At) <= staleAfter; answers {
+		switch m, err := missing(s.Self.Has(), peer.Has()); {
+		case err != nil:
+			return "what " + last + ", the last master, has cannot be read: " + err.Error(), false
+		case m.Transactions > 0:
+			return fmt.Sprintf("lacks %s of %s, the last master", transactions(m.Transactions), last), !peer.Writable
+		}
+		return "", false
+	}
+	// Its server may be there before its agent. A replica of a dead one is connected, too, until it notices; so only where
+	// this agent has seen no master.
+	connected := s.OwnerSeen.IsZero() && s.Self.Following == last && s.Self.Connected
+	if peer.Alive || connected {
+		return "what " + last + ", the last master, has is not known yet", false
+	}
+	return "", false
 }
 
 // lacksOfLast counts what this node lacks of the last known position of a master.

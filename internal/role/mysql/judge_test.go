@@ -19,6 +19,16 @@ func TestJudge(t *testing.T) {
 	peer := func(position string, eligible bool) map[string]role.Peer {
 		return map[string]role.Peer{"db3": {Alive: true, Eligible: eligible, Observation: role.Observation{At: now, Position: position}}}
 	}
+	back := func(change func(*role.Observation)) map[string]role.Peer {
+		o := role.Observation{At: now, Position: "0-1-102"}
+		if change != nil {
+			change(&o)
+		}
+		return map[string]role.Peer{"db1": {Alive: true, Observation: o}}
+	}
+	// The site was off: what it had is what it knows of the last master.
+	heir := with(func(o *role.Observation) { o.Connected, o.CurrentTo = false, time.Time{} })
+	unknown := "what db1, the last master, has is not known yet, and waits for it until 12:02:00 UTC"
 	for name, tt := range map[string]struct {
 		s        role.Situation
 		eligible bool
@@ -72,12 +82,34 @@ func TestJudge(t *testing.T) {
 			reason: "lacks 1 transaction of db1, the last master, and waits for it until 12:02:00 UTC, or for --force", until: now.Add(2 * time.Minute)},
 		"all of the site was off, and it missed the end": {s: role.Situation{Self: with(func(o *role.Observation) { o.CurrentTo, o.Connected = time.Time{}, false }), Last: lastWith("0-1-900"), Waiting: now.Add(-time.Minute)},
 			reason: "lacks 800 transactions of db1, the last master, and waits for it until 12:01:00 UTC, or for --force", until: now.Add(time.Minute)},
-		"waited long enough": {s: role.Situation{Self: with(func(o *role.Observation) { o.CurrentTo = time.Time{} }), Last: lastWith("0-1-900"), Waiting: now.Add(-2 * time.Minute)},
+		"waited long enough": {s: role.Situation{Self: with(func(o *role.Observation) { o.CurrentTo, o.Connected = time.Time{}, false }), Last: lastWith("0-1-900"), Waiting: now.Add(-2 * time.Minute)},
 			eligible: true, reason: "lacks 800 transactions of db1, the last master"},
 		"by force": {s: role.Situation{Self: with(func(o *role.Observation) { o.CurrentTo = time.Time{} }), Last: lastWith("0-1-900"), Waiting: now, Forced: true},
 			eligible: true, reason: "asked for by hand"},
-		"all of the site was off, and it was the master":     {s: role.Situation{Node: "db1", Self: role.Observation{At: now, Position: "0-1-100"}, Last: last, Waiting: now}, eligible: true},
-		"all of the site was off, and it missed nothing":     {s: role.Situation{Self: with(func(o *role.Observation) { o.CurrentTo = time.Time{} }), Last: last, Waiting: now}, eligible: true},
+		"all of the site was off, and it was the master": {s: role.Situation{Node: "db1", Self: role.Observation{At: now, Position: "0-1-100"}, Last: last, Waiting: now}, eligible: true},
+		"all of the site was off, and it missed nothing": {s: role.Situation{Self: with(func(o *role.Observation) { o.CurrentTo, o.Connected = time.Time{}, false }), Last: last, Waiting: now}, eligible: true},
+		"the last master is back, and has told nothing": {s: role.Situation{Self: heir, Last: last, Waiting: now, Peers: back(func(o *role.Observation) { *o = role.Observation{} })},
+			reason: unknown, until: now.Add(2 * time.Minute)},
+		"its server has not answered yet": {s: role.Situation{Self: heir, Last: last, Waiting: now, Peers: back(func(o *role.Observation) { o.Position = "" })},
+			reason: unknown, until: now.Add(2 * time.Minute)},
+		"its server recovers": {s: role.Situation{Self: heir, Last: last, Waiting: now, Peers: back(func(o *role.Observation) { o.Position, o.Down = "0-1-100", "connection refused" })},
+			reason: unknown, until: now.Add(2 * time.Minute)},
+		"what is known of it is of before": {s: role.Situation{Self: heir, Last: last, Waiting: now, Peers: back(func(o *role.Observation) { o.At, o.Position = now.Add(-11*time.Second), "0-1-100" })},
+			reason: unknown, until: now.Add(2 * time.Minute)},
+		"the last master is back with more than was told": {s: role.Situation{Self: heir, Last: last, Waiting: now, Peers: back(nil)},
+			reason: "lacks 2 transactions of db1, the last master, and waits for it until 12:02:00 UTC", until: now.Add(2 * time.Minute)},
+		"and is not to be the master for two minutes": {s: role.Situation{Self: heir, Last: last, Waiting: now.Add(-2 * time.Minute), Peers: back(nil)},
+			eligible: true, reason: "lacks 2 transactions of db1, the last master"},
+		"the last master is back with what was told": {s: role.Situation{Self: heir, Last: last, Waiting: now, Peers: back(func(o *role.Observation) { o.Position = "0-1-100" })}, eligible: true},
+		"its server is back, its agent is not":       {s: role.Situation{Self: good, Last: last, Waiting: now}, reason: unknown, until: now.Add(2 * time.Minute)},
+		"all of it has come":                         {s: role.Situation{Self: good, Last: last, Waiting: now, Peers: back(func(o *role.Observation) { o.Position = "0-1-100" })}, eligible: true},
+		"it was close, and the last master came back with more": {s: role.Situation{Self: good, Last: last, OwnerSeen: now, Waiting: now, Peers: back(nil)},
+			reason: "lacks 2 transactions of db1, the last master", until: now.Add(2 * time.Minute)},
+		"it was close, and the last master's last word is of before": {s: role.Situation{Self: good, Last: lastWith("0-1-102"), OwnerSeen: now, Waiting: now, Peers: back(func(o *role.Observation) { o.Writable = true })},
+			eligible: true, reason: "lacks 2 transactions of db1"},
+		"it was close, and the master's server is gone": {s: role.Situation{Self: good, Last: last, OwnerSeen: now, Waiting: now, Peers: back(func(o *role.Observation) { o.Down = "connection refused" })}, eligible: true},
+		"it lagged, and is connected to a master that is back": {s: role.Situation{Self: good, Current: now.Add(-time.Hour), Last: lastWith("0-1-103"), OwnerSeen: now, Waiting: now},
+			reason: "lacks 3 transactions of db1, the last master, and waits", until: now.Add(2 * time.Minute)},
 		"the last master has lost something":                 {s: role.Situation{Node: "db1", Self: role.Observation{At: now, Position: "0-1-95"}, Last: last, Waiting: now}, eligible: true, reason: "lacks 5 transactions that it had as the master"},
 		"nothing is known, and it follows nobody":            {s: role.Situation{Self: role.Observation{At: now, Position: "0-1-5"}, Waiting: now}, eligible: true},
 		"nothing is known, and it is a replica of somebody":  {s: role.Situation{Self: role.Observation{At: now, Position: "0-1-5", Following: "db1"}, Waiting: now}, reason: "what it lacks of db1 is not known, and waits for it until 12:02:00 UTC", until: now.Add(2 * time.Minute)},
@@ -94,6 +126,9 @@ func TestJudge(t *testing.T) {
 				tt.s.Node = "db2"
 			}
 			tt.s.Now = now
+			if tt.s.Current.IsZero() && !tt.s.OwnerSeen.IsZero() {
+				tt.s.Current = tt.s.Self.CurrentTo
+			}
 			v := p.judge(tt.s)
 			if v.Eligible != tt.eligible || v.Failed != tt.failed || !v.Until.Equal(tt.until) || !strings.HasPrefix(v.Reason, tt.reason) || (tt.reason == "") != (v.Reason == "") {
 				t.Errorf("%+v, want eligible %v, failed %v, until %v, reason %q", v, tt.eligible, tt.failed, tt.until, tt.reason)
