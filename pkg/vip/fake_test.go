@@ -147,8 +147,17 @@ func (k *fakeKernel) feed(i int) *fakeFeed {
 }
 
 func (k *fakeKernel) Neighbours(_, limit int) ([]net.HardwareAddr, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.listed++
 	return k.neighbours[:min(limit, len(k.neighbours))], nil
+}
+
+// lists is how often the neighbours were asked for.
+func (k *fakeKernel) lists() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.listed
 }
 
 func (k *fakeKernel) Forwarding(string) bool                  { return false }

@@ -47,19 +47,21 @@ func TestLostAddressesAndBrokenFeed(t *testing.T) {
 // The neighbours are listed once for what is announced at one time, and again for the next round.
 func TestNeighboursAreListedOnce(t *testing.T) {
 	inBubble(t, func(b *bench) {
+		b.k.mu.Lock()
 		b.k.neighbours = []net.HardwareAddr{{2, 0, 0, 0, 0, 1}, {2, 0, 0, 0, 0, 2}}
+		b.k.mu.Unlock()
 		b.must(b.Reconfigure([]Group{webGroup(), {Name: "db", Interface: "eth0", Addresses: prefixes("10.9.0.60/24")}}))
 		b.must(b.Open("web", b.in(time.Hour)))
 		b.must(b.Open("db", b.in(time.Hour)))
 		synctest.Wait()
 		// To everybody a request and a reply for each IPv4 address, an advertisement for the IPv6 one; to two neighbours one frame each.
-		if n := len(b.k.frames()); n != 5+2*3 || b.k.listed != 1 {
-			t.Errorf("%d frames, the neighbours listed %d times", n, b.k.listed)
+		if n, listed := len(b.k.frames()), b.k.lists(); n != 5+2*3 || listed != 1 {
+			t.Errorf("%d frames, the neighbours listed %d times", n, listed)
 		}
 		time.Sleep(burstGap)
 		synctest.Wait()
-		if b.k.listed != 2 {
-			t.Errorf("the neighbours were listed %d times in two rounds", b.k.listed)
+		if listed := b.k.lists(); listed != 2 {
+			t.Errorf("the neighbours were listed %d times in two rounds", listed)
 		}
 	})
 }
@@ -87,14 +89,15 @@ func TestRecordText(t *testing.T) {
 // Nobody reports what happens to an address between its addition and the end of Open.
 func TestLookAfterAnOpening(t *testing.T) {
 	inBubble(t, func(b *bench) {
+		opened := false
 		b.k.onPut = func(a netip.Addr) error {
-			if a == addr6 {
+			if a == addr6 && !opened {
 				b.k.takeSilently(2, addr4)
 			}
 			return nil
 		}
 		b.must(b.Open("web", b.in(time.Hour)))
-		b.k.onPut = nil
+		opened = true
 		b.wantEvents("at once")
 		time.Sleep(lookAfter)
 		b.wantEvents("after a look", "address-lost 10.9.0.50", "address-restored 10.9.0.50")
