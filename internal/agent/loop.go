@@ -27,7 +27,7 @@ import (
 // Chosen by us.
 const (
 	leaseQueue = 1024 // datagrams; at 20 a second and peer, a second of a large site
-	leaseBurst = 15   // taken in one turn behind the first: some milliseconds
+	leaseBurst = 15   // taken in one turn, beside one that woke the loop: some milliseconds
 	workQueue  = 256
 	// pulse is how often what changes by time alone is looked at: hold, max_moves, drains, the watchdog. The first wake-up after that
 	// takes it along, for wake-ups are most of what an agent at rest costs; latestPulse is when it gets one of its own.
@@ -263,7 +263,6 @@ func (l *loop) run(ctx context.Context) (err error) {
 		case payload := <-l.leaseIn:
 			l.lookAtClock()
 			l.step(payload)
-			l.stepOthers()
 		case f := <-l.work:
 			l.lookAtClock()
 			f()
@@ -271,6 +270,8 @@ func (l *loop) run(ctx context.Context) (err error) {
 			l.lookAtClock()
 			l.machine.Tick(l.now())
 		}
+		// In every turn: while groups wait to be opened the timer is always due, and which of several cases is taken is chance.
+		l.stepOthers()
 		l.carryOut()
 		if l.turn-l.pulsed >= pulse && l.fatal == nil {
 			l.pulsed = l.turn
@@ -361,7 +362,7 @@ func (l *loop) step(payload []byte) {
 	l.machine.Step(l.now(), m)
 }
 
-// stepOthers takes some more of the messages that wait, so that what they change is judged once. What each of them causes is
+// stepOthers takes some of the messages that wait, so that what they change is judged once. What each of them causes is
 // carried out before the next, in the order of the machine. Before each the clocks are looked at: a machine that slept within the
 // burst does not know what it has promised. That the timer is due by now is no pause: arm sets it anew.
 func (l *loop) stepOthers() {
