@@ -31,7 +31,7 @@ var breakages = []struct {
 	{ShutIgnored, 50, nil},
 	{NoToken, 300, []faultKind{isolateHost, isolateHost, cutBothWays, pauseAgent, killAgent}},
 	{TokenUncounted, 400, []faultKind{isolateHost, isolateHost, killAgent, healNetwork, healNetwork}},
-	{ExpiredRenewal, 300, nil},
+	{ExpiredRenewal, 600, nil},
 	{OldGrant, 200, nil},
 	{LiveHandout, 50, nil},
 	{SeqAndEpoch, 300, []faultKind{transferGroup, releaseGroup, restartAgent, slowPackets, losePackets}},
