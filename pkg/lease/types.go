@@ -69,7 +69,7 @@ const (
 
 	resendDivisor    = 20  // an unanswered request is sent again after ttl/20, or twice what the voter's answers take
 	latencyDecay     = 8   // that is forgotten by an eighth with each message that comes sooner
-	transferDivisor  = 50  // a transfer, its ticket and a release are repeated after ttl/50 (a ticket's request as said above)
+	transferDivisor  = 50  // a transfer, its ticket and a release are repeated after ttl/50; a request with a ticket waits for slow voters, too
 	rankDivisor      = 20  // each later candidate asks ttl/20 later than the one before it,
 	turnHalf         = 6   // and one without a vote that is the seventh half of the way from the first to the last: see turn
 	contestedDivisor = 100 // a refusal is not asked about again within ttl/100,

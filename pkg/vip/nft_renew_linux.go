@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// renewAtOnce bounds the groups of a transaction (chosen by us). The kernel carries them out in some 25 µs each; the
-// transaction has to end before its token does, on a busy machine too, or all that is in it is shut.
+// renewAtOnce bounds the groups of a transaction (chosen by us). What the kernel needs for each grows with the number
+// of all groups (BenchmarkGateRenew), and the transaction has to end before its token does, on a busy machine too, or all that is in it is shut.
 const renewAtOnce = 64
 
 // stalledTries is how often a transaction is tried once a machine was too slow for an earlier one of the same call: its caller
