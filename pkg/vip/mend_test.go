@@ -3,6 +3,7 @@ package vip
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -114,6 +115,38 @@ func TestGateThatChanges(t *testing.T) {
 	m.keeper.step()
 	if m.keeper.changing != 0 || len(*events) > 1 {
 		t.Errorf("changing since %v, events %v after it stood still", m.keeper.changing, *events)
+	}
+}
+
+// halfRenewed is a gate that somebody takes away in the middle of a renewal.
+type halfRenewed struct {
+	*brittleGate
+	asked [][]string
+}
+
+func (g *halfRenewed) Renew(deadlines map[string]time.Duration) map[string]error {
+	g.asked = append(g.asked, slices.Sorted(maps.Keys(deadlines)))
+	if len(g.asked) > 1 {
+		return nil
+	}
+	g.stands = false
+	return map[string]error{"web": ErrGateLost}
+}
+
+// A gate that is made anew has the old deadlines: what was renewed before it went is renewed again.
+func TestRenewalOfALostGate(t *testing.T) {
+	m, g, _, _ := brittle(t)
+	if err := m.Open("db", time.Hour+time.Second); err != nil {
+		t.Fatal(err)
+	}
+	half := &halfRenewed{brittleGate: g}
+	m.gate = half
+	later := time.Hour + 2*time.Second
+	if failed := m.RenewAll(map[string]time.Duration{"web": later, "db": later}); failed != nil {
+		t.Error(failed)
+	}
+	if diff := cmp.Diff([][]string{{"db", "web"}, {"db", "web"}}, half.asked); diff != "" {
+		t.Errorf("renewed (-want +got):\n%s", diff)
 	}
 }
 
