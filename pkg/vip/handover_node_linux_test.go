@@ -71,6 +71,9 @@ func nodeMain() int {
 			break
 		}
 		r := obey(m, o)
+		if o.Op == "open" && r.Error == "" {
+			r.Error = inUse(m, o.Group)
+		}
 		if err := out.Encode(r); err != nil {
 			break
 		}
@@ -81,6 +84,24 @@ func nodeMain() int {
 		fmt.Fprintln(os.Stderr, "node:", err)
 	}
 	return 0
+}
+
+// inUse waits until the kernel takes the IPv6 addresses of an open group for its own, which Open does not: a client on the
+// node itself would ask the segment for them until then, and fail when nobody has answered for three seconds.
+func inUse(m *Manager, group string) string {
+	h := m.holding(group)
+	if h == nil {
+		return "not open any more"
+	}
+	_, v6 := split(h.addrs)
+	for began := time.Now(); time.Since(began) < patience; <-time.After(time.Millisecond) {
+		if ok, err := m.kernel.Settled(h.index, v6); err != nil {
+			return err.Error()
+		} else if ok {
+			return ""
+		}
+	}
+	return fmt.Sprintf("not in use within %v: %v", patience, v6)
 }
 
 func obey(m *Manager, o order) (r reply) {

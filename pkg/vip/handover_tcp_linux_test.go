@@ -101,7 +101,7 @@ func TestLastAckLostAcrossAMove(t *testing.T) {
 	s := newSite(t)
 	var l net.Listener
 	inNamespace(t, s.a.ns, func() (err error) {
-		l, err = net.Listen("tcp", "[::]:3306")
+		l, err = net.Listen("tcp4", "0.0.0.0:3306")
 		return err
 	})
 	defer l.Close()

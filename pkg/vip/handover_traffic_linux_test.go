@@ -32,14 +32,14 @@ func serve(t testing.TB, n *node, port uint16, options ...func(fd uintptr) error
 	inNamespace(t, n.ns, func() (err error) {
 		lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 			return c.Control(func(fd uintptr) {
-				for _, o := range options {
+				for _, o := range append(options, bothFamilies) {
 					if err := o(fd); err != nil {
 						t.Error(err)
 					}
 				}
 			})
 		}}
-		l, err = lc.Listen(context.Background(), "tcp", fmt.Sprintf("[::]:%d", port))
+		l, err = lc.Listen(context.Background(), "tcp6", fmt.Sprintf("[::]:%d", port))
 		return err
 	})
 	t.Cleanup(func() { _ = l.Close() })
@@ -52,6 +52,12 @@ func serve(t testing.TB, n *node, port uint16, options ...func(fd uintptr) error
 			go serveOne(c, n.name)
 		}
 	}()
+}
+
+// bothFamilies lets a socket of IPv6 take IPv4 too. Package net would by itself, if it found IPv6 in the namespace that it
+// happened to look at first, for the whole process; in one that is just made, ::1 may not be in use yet.
+func bothFamilies(fd uintptr) error {
+	return syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IPV6, syscall.IPV6_V6ONLY, 0)
 }
 
 func serveOne(c net.Conn, name string) {

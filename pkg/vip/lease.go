@@ -11,6 +11,9 @@ import (
 // Open lets this machine speak for the group until deadline: record, gate, addresses, announcement, in this
 // order. Opening an open group renews it and puts back what is missing. After an error the group is
 // shut, all of it: no service is better than half of one that nobody notices.
+//
+// An IPv6 address is in use, and announced, a moment after Open has returned: when a worker of the kernel gets to it
+// (net/ipv6/addrconf.c addrconf_dad_work), which others that hold the network lock delay.
 func (m *Manager) Open(group string, deadline time.Duration) error {
 	m.mu.Lock()
 	g, known := m.groups[group]
