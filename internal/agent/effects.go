@@ -112,7 +112,7 @@ func (l *loop) open(e lease.Open) {
 	if fresh {
 		g.health.note(l.boot(), 0)
 	}
-	if squatted := fresh && g.squatter != "" && l.boot()-g.squatterAt < l.ttl; squatted {
+	if squatted := fresh && g.squatter != "" && l.boot()-g.squatterAt < max(l.ttl, 2*l.lookGap(g)); squatted {
 		g.pending = &pendingOpen{effect: e, openAt: l.boot() + l.ttl}
 		l.log.Warn("somebody still answers for an address: opening a ttl later", "group", e.Group, "mac", g.squatter)
 		return

@@ -112,6 +112,7 @@ type fakeAddresses struct {
 	openTook time.Duration
 	shutErr  error
 	squatter net.HardwareAddr // answers probes
+	looks    int              // calls of ProbeAll
 	groups   []vip.Group      // of the last Reconfigure
 
 	fakeDrain
@@ -200,6 +201,7 @@ func (f *fakeAddresses) Defend(group string)     { f.note("defend %s", group) }
 func (f *fakeAddresses) ProbeAll(ctx context.Context, groups []string, claimed func(string, vip.Claim)) (silent []string) {
 	f.mu.Lock()
 	mac := f.squatter
+	f.looks++
 	f.mu.Unlock()
 	if mac == nil {
 		<-ctx.Done() // silence is known when the time is over

@@ -60,6 +60,7 @@ type groupRun struct {
 	// Who answers for an address while this node waits for it.
 	squatter   string
 	squatterAt time.Duration
+	lookedAt   time.Duration // CLOCK_BOOTTIME of the last look, 0: none
 
 	// What is shown and published.
 	state control.State
@@ -184,7 +185,10 @@ func (l *loop) decide() {
 	for _, name := range l.order {
 		g := l.groups[name]
 		l.observe(now, name, g)
-		d := Decide(l.situation(name, g))
+		var d Decision // of a group that this node may not own, none: of hundreds, most are
+		if g.iface != "" || g.open {
+			d = Decide(l.situation(name, g))
+		}
 		g.decision = d
 		if !l.machine.EligibleIs(name, d.Stand, d.Rank) { // it nearly always is, and then no time need be read
 			l.machine.SetEligible(l.now(), name, d.Stand, d.Rank)

@@ -99,6 +99,39 @@ func TestSquatterOfLongAgo(t *testing.T) {
 	})
 }
 
+// Where a majority stays away, the segment is asked ever less often who has the addresses; what it said last counts until the next time.
+func TestNobodyIsAskedForHours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, web1, web2, db1 := settled(t, testConfig)
+		web2.probe(t, nil)
+		web1.isolate(true)
+		db1.isolate(true)
+		looks := func(d time.Duration) int {
+			web2.addrs.mu.Lock()
+			web2.addrs.looks = 0
+			web2.addrs.mu.Unlock()
+			w.wait(d)
+			web2.addrs.mu.Lock()
+			defer web2.addrs.mu.Unlock()
+			return web2.addrs.looks
+		}
+		if n := looks(2 * testTTL); n < 4 {
+			t.Errorf("%d looks while the lease ran out", n)
+		}
+		looks(time.Minute)
+		web2.addrs.answerWith(squatterMAC)
+		if n := looks(time.Minute); n < 11 || n > 13 {
+			t.Errorf("%d looks in a minute, after one without an owner", n)
+		}
+		began := time.Now()
+		db1.isolate(false)
+		w.wait(5 * testTTL)
+		if after := openedAfter(t, web2, began); after < testTTL {
+			t.Errorf("opened after %v: the squatter was forgotten", after)
+		}
+	})
+}
+
 func TestSquatterDoesNotDelayAHandover(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, web1, web2, _ := settled(t, testConfig)

@@ -20,6 +20,7 @@ const (
 	// addresses, so that the answer is there when the group is free.
 	suspectDivisor = 2
 	probeDivisor   = 4 // one look lasts ttl/4
+	slowestLook    = 5 * time.Second
 )
 
 // vipEvent takes what the address manager has seen.
@@ -93,12 +94,13 @@ func (p *prober) Run(ctx context.Context) error {
 	for {
 		var groups []string
 		var iface string
-		if err := p.loop.do(ctx, func() { groups, iface = p.loop.wantsProbes() }); err != nil {
+		var again bool
+		if err := p.loop.do(ctx, func() { groups, iface, again = p.loop.wantsProbes() }); err != nil {
 			return nil // the loop has ended
 		}
 		p.look(ctx, groups, iface)
 		next := tick.C
-		if p.host == nil && len(groups) == 0 {
+		if p.host == nil && !again {
 			next = nil // a ticker that nobody waits for wakes nobody
 		}
 		select {
@@ -148,9 +150,9 @@ func (p *prober) lookAt(ctx context.Context, groups []string) {
 	})
 }
 
-// wantsProbes returns the groups to look at now, and an interface on which the
-// witness can be asked.
-func (l *loop) wantsProbes() (groups []string, iface string) {
+// wantsProbes returns the groups to look at now, an interface on which the
+// witness can be asked, and whether to come again without being woken.
+func (l *loop) wantsProbes() (groups []string, iface string, again bool) {
 	now := l.now().Boot
 	for _, name := range l.order {
 		g := l.groups[name]
@@ -165,11 +167,26 @@ func (l *loop) wantsProbes() (groups []string, iface string) {
 		}
 		at, suspect := l.suspectAt(now, name, g)
 		if suspect && at <= now || l.machine.WantsAddressProbe(now, name) {
-			groups = append(groups, name)
+			again = true
+			if at := l.boot(); g.lookedAt == 0 || at-g.lookedAt >= l.lookGap(g) {
+				g.lookedAt = at
+				groups = append(groups, name)
+			}
 		}
 	}
-	l.probing = len(groups) > 0
-	return groups, iface
+	l.probing = again
+	return groups, iface, again
+}
+
+// lookGap is how long after a look at a group the next one comes at the earliest; 0: whenever the prober comes, every ttl/4.
+// The question goes to the whole segment, and every candidate asks it, so where a majority stays away for an hour it must become
+// rare: while there is no owner, a quarter of the time that there has been none. With a witness the looks are proofs, and
+// are needed in a row (lease.Machine.AddressSilent).
+func (l *loop) lookGap(g *groupRun) time.Duration {
+	if g.owner != "" || g.pending != nil || l.cfg.Lease.Witness.IsValid() {
+		return 0
+	}
+	return min(time.Since(g.ownerSince)/4, slowestLook)
 }
 
 // mayBeTaken reports whether this node might open the group one day, and so looks who has it.

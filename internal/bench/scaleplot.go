@@ -87,15 +87,21 @@ func (s Scale) byNodes() []course {
 	return courses(&all, some, func(a, b ScalePoint) int { return cmp.Compare(a.Nodes, b.Nodes) })
 }
 
-// byGroups are the clusters of each size that there are with several numbers of groups; those in which fewer vote, where
-// there are several.
+const usualTTL = 1000 // ms, of most clusters that are measured
+
+// byGroups are the clusters of each size, and of each ttl, that there are with several numbers of groups; those in which fewer
+// vote, where there are several.
 func (s Scale) byGroups() []course {
 	some := make(map[int]*course)
 	for _, p := range s.Points {
-		c := some[p.Nodes]
+		key := p.Nodes<<20 | int(p.TTL) // in the order of both; a ttl is at most 30,000 ms
+		c := some[key]
 		if c == nil {
 			c = &course{name: fmt.Sprintf("%d nodes", p.Nodes)}
-			some[p.Nodes] = c
+			if p.TTL != usualTTL {
+				c.name += ", " + p.ttl()
+			}
+			some[key] = c
 		}
 		i := slices.IndexFunc(c.points, func(q ScalePoint) bool { return q.Groups == p.Groups })
 		if i < 0 {

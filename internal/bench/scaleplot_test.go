@@ -10,10 +10,14 @@ import (
 // exampleScale is a scale test that never was, by a formula.
 func exampleScale() Scale {
 	s := Scale{Format: Format, Began: example().Began, Seconds: 900, Commit: "example", Machine: example().Machine}
-	for _, p := range [][3]int{{3, 3, 1}, {3, 3, 10}, {3, 3, 500}, {5, 5, 1}, {25, 5, 1}, {25, 25, 1}, {100, 5, 1}, {100, 5, 500}, {100, 100, 1}} {
+	for _, p := range [][3]int{{3, 3, 1}, {3, 3, 10}, {3, 3, 500}, {5, 5, 1}, {25, 5, 1}, {25, 25, 1}, {100, 5, 1}, {100, 5, 50}, {100, 5, 500}, {100, 100, 1}} {
 		nodes, voters, groups := float64(p[0]), float64(p[1]), float64(p[2])
 		f := nodes*.05 + voters*.3 + groups*.02
-		s.Points = append(s.Points, ScalePoint{Nodes: p[0], Voters: p[1], Groups: p[2], Ready: 1, Seconds: 20, Owner: ScaleCost{CPUPercent: f / 3, BytesPerS: 3000 * f, MemoryMB: 20},
+		ttl := 1000.0
+		if nodes == 100 && groups > 1 { // another line
+			ttl = 3000
+		}
+		s.Points = append(s.Points, ScalePoint{Nodes: p[0], Voters: p[1], Groups: p[2], TTL: ttl, Ready: 1, Seconds: 20, Owner: ScaleCost{CPUPercent: f / 3, BytesPerS: 3000 * f, MemoryMB: 20},
 			Status: 6 + math.Sqrt(f), Takeovers: []Takeover{{Groups: 1, First: 900, Last: 900 + 10*f}}})
 	}
 	return s
@@ -32,7 +36,7 @@ func TestScalePlots(t *testing.T) {
 		wellDrawn(t, name, plot)
 	}
 	golden(t, "scale-nodes.svg", plots[scaleNodesFile])
-	for file, lines := range map[string][]string{scaleNodesFile: {"all vote", "5 vote"}, scaleGroupsFile: {"3 nodes", "100 nodes"}} {
+	for file, lines := range map[string][]string{scaleNodesFile: {"all vote", "5 vote"}, scaleGroupsFile: {"3 nodes", "100 nodes, 3 s"}} {
 		for _, name := range lines {
 			if n := strings.Count(string(plots[file]), ">"+name+"</text>"); n != len(scalePanels) {
 				t.Errorf("%s names %q %d times, once in each of its %d panels is wanted", file, name, n, len(scalePanels))

@@ -14,16 +14,17 @@ func (s Scale) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, %d cores, Linux %s, load %s before the run; %s, %.0f s, commit %s.\n\n", text(s.Machine.CPU), s.Machine.Cores,
 		text(s.Machine.Kernel), num(s.Machine.LoadBefore), s.Began.UTC().Format("2006-01-02"), s.Seconds, code(s.Commit))
-	costs := table{head: []string{"nodes", "voters", "groups", "node", "CPU % of a core", "memory MB", "packets/s", "bytes/s"}}
-	does := table{head: []string{"nodes", "voters", "groups", "all well after", "`status --json`", "its size", "taken over", "first group, ms", "last group, ms", "announced by two"}}
+	costs := table{head: []string{"nodes", "voters", "groups", "ttl", "node", "CPU % of a core", "memory MB", "packets/s", "bytes/s"}}
+	does := table{head: []string{"nodes", "voters", "groups", "ttl", "all well after", "`status --json`", "its size", "taken over", "first group, ms", "last group, ms",
+		"announced by two"}}
 	var failed []string
 	for _, p := range slices.SortedFunc(slices.Values(s.Points), func(a, b ScalePoint) int {
 		return cmp.Or(cmp.Compare(a.Nodes, b.Nodes), cmp.Compare(a.Voters, b.Voters), cmp.Compare(a.Groups, b.Groups))
 	}) {
-		size := []string{fmt.Sprint(p.Nodes), fmt.Sprint(p.Voters), fmt.Sprint(p.Groups)}
+		size := []string{fmt.Sprint(p.Nodes), fmt.Sprint(p.Voters), fmt.Sprint(p.Groups), p.ttl()}
 		cost := func(who string, c *ScaleCost) {
 			if c != nil {
-				costs.row(append(size[:3:3], who, fmt.Sprintf("%.2f", c.CPUPercent), fmt.Sprintf("%.1f", c.MemoryMB),
+				costs.row(append(slices.Clip(size), who, fmt.Sprintf("%.2f", c.CPUPercent), fmt.Sprintf("%.1f", c.MemoryMB),
 					fmt.Sprintf("%.0f", c.PacketsPerS), fmt.Sprintf("%.0f", c.BytesPerS))...)
 			}
 		}
@@ -34,7 +35,7 @@ func (s Scale) markdown() string {
 		}
 		if p.Status > 0 {
 			groups, first, last, two := p.takeovers()
-			does.row(append(size[:3:3], fmt.Sprintf("%.1f s", p.Ready), fmt.Sprintf("%.1f ms", p.Status), fmt.Sprintf("%.0f kB", p.StatusKB), groups, first, last, two)...)
+			does.row(append(slices.Clip(size), fmt.Sprintf("%.1f s", p.Ready), fmt.Sprintf("%.1f ms", p.Status), fmt.Sprintf("%.0f kB", p.StatusKB), groups, first, last, two)...)
 		}
 		if p.Failed != "" {
 			failed = append(failed, fmt.Sprintf("- %d nodes, %d voters, %d groups: %s\n", p.Nodes, p.Voters, p.Groups, text(p.Failed)))
@@ -46,6 +47,8 @@ func (s Scale) markdown() string {
 	}
 	return b.String()
 }
+
+func (p ScalePoint) ttl() string { return fmt.Sprintf("%g s", p.TTL/1000) }
 
 // takeovers says of how many groups there were how many, from when to when each time they lasted, and how many addresses
 // two nodes announced in all of them.

@@ -243,14 +243,18 @@ func (m *Machine) progress(now Time) {
 	m.lapse(now)
 	m.witnessTick(now)
 	m.witnessExtend(now)
-	if m.holding > 0 && now.Boot >= m.nextRound {
+	asks := m.holding > 0 && now.Boot >= m.nextRound
+	if asks {
 		m.nextRound = now.Boot.Add(RenewInterval(m.cfg.TTL))
 		m.startRounds(now)
 	}
 	for _, name := range m.names {
 		g := m.groups[name]
 		m.holderTick(now, g)
-		m.candidateTick(now, g)
+		asks = m.candidateTick(now, g) || asks
+	}
+	if asks && m.voter == nil {
+		m.askAlong(now)
 	}
 	m.repeatTick(now)
 }

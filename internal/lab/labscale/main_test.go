@@ -88,7 +88,7 @@ func TestChosen(t *testing.T) {
 		t.Errorf("%v, %v", all, err)
 	}
 	some, err := chosen("100x5x100,7x3x2")
-	want := []scale.Plan{{Nodes: 100, Voters: 5, Groups: 100, Candidates: 3}, {Nodes: 7, Voters: 3, Groups: 2, Candidates: 7}}
+	want := []scale.Plan{{Nodes: 100, Voters: 5, Groups: 100, Candidates: 3, TTL: spreadTTL}, {Nodes: 7, Voters: 3, Groups: 2, Candidates: 7}}
 	if err != nil || !slices.Equal(some, want) {
 		t.Errorf("%v, %v; want %v", some, err, want)
 	}

@@ -158,7 +158,7 @@ func (s *Site) Takeover(ctx context.Context) (bench.Takeover, error) {
 	if err != nil {
 		return bench.Takeover{}, err
 	}
-	if err := lab.Pause(ctx, rand.N(phase)); err != nil {
+	if err := lab.Pause(ctx, rand.N(phase(s.Plan.ttl()))); err != nil {
 		return bench.Takeover{}, err
 	}
 	at := time.Now()
@@ -226,7 +226,7 @@ func claimsOf(list []lab.Announcement, without string) map[netip.Addr]claimed {
 }
 
 // phase is within what a power cut comes at random: three rounds of renewal (ttl/3), and one of probing (1 s).
-const phase = TTL
+func phase(ttl time.Duration) time.Duration { return max(ttl, time.Second) }
 
 // Settled is how long agents are left alone before their costs are taken: announcements after a takeover last 5 s.
 const Settled = 8 * time.Second

@@ -3,6 +3,7 @@
 package scale
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,13 +22,17 @@ type Plan struct {
 	// Candidates is how many nodes may own a group. With as many as there are nodes, one node owns all groups; with
 	// fewer, the groups are spread over all nodes.
 	Candidates int
+	// TTL is that of the leases; 0: TTL.
+	TTL time.Duration
 }
+
+func (p Plan) ttl() time.Duration { return cmp.Or(p.TTL, TTL) }
 
 // Point is what a measurement begins with: the size, and nothing measured.
 func (p Plan) Point() bench.ScalePoint {
 	return bench.ScalePoint{
 		Nodes: p.Nodes, Voters: p.Voters, Groups: p.Groups, Candidates: p.Candidates,
-		TTL: float64(TTL.Milliseconds()), Transport: "namespaces",
+		TTL: float64(p.ttl().Milliseconds()), Transport: "namespaces",
 	}
 }
 
@@ -75,7 +80,7 @@ func Start(ctx context.Context, w *lab.World, p Plan) (*Site, error) {
 
 func (s *Site) config() lab.Config {
 	c := s.W.Config()
-	c.Lease.TTL = TTL.String()
+	c.Lease.TTL = s.Plan.ttl().String()
 	for i := range c.Nodes {
 		if vote := i < s.Plan.Voters; !vote {
 			c.Nodes[i].Voter = &vote
