@@ -188,6 +188,8 @@ func (l *loop) decide() {
 		var d Decision // of a group that this node may not own, none: of hundreds, most are
 		if g.iface != "" || g.open {
 			d = Decide(l.situation(name, g))
+		} else if len(g.moves) > 0 {
+			g.recentMoves(time.Now()) // forgets the rest
 		}
 		g.decision = d
 		if !l.machine.EligibleIs(name, d.Stand, d.Rank) { // it nearly always is, and then no time need be read

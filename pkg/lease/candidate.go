@@ -57,13 +57,11 @@ func (m *Machine) turn(g *group) time.Duration {
 	return order + interval*time.Duration(min(g.rank/turnHalf, renewDivisor))
 }
 
-// candidateTick reports whether it asked the voters for the group.
-func (m *Machine) candidateTick(now Time, g *group) (asked bool) {
+func (m *Machine) candidateTick(now Time, g *group) {
 	switch g.phase {
 	case phaseIdle:
 		if g.eligible && m.mayAsk(now, g) {
 			m.acquire(now, g)
-			return true
 		}
 	case phaseAcquiring:
 		if now.Boot >= g.started.Add(m.cfg.TTL/acquireDivisor) {
@@ -71,19 +69,6 @@ func (m *Machine) candidateTick(now Time, g *group) (asked bool) {
 			g.hinted = true
 		} else if g.round.open && now.Boot >= g.round.next {
 			m.ask(now, g)
-		}
-	}
-	return false
-}
-
-// askAlong adds to the questions that leave now those that would follow within a round, of groups that somebody had when this
-// node without a vote asked last: what it may own costs datagrams once in a lease, not once for each group. A lease that is
-// known to be over is left to its turn: to ask for that one now would be out of order.
-func (m *Machine) askAlong(now Time) {
-	for _, name := range m.names {
-		g := m.groups[name]
-		if g.phase == phaseIdle && g.eligible && g.hinted && now.Boot < g.askAt && m.askTime(g) <= now.Boot.Add(RenewInterval(m.cfg.TTL)) {
-			m.acquire(now, g)
 		}
 	}
 }

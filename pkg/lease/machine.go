@@ -86,11 +86,21 @@ func New(now Time, cfg Config) (*Machine, error) {
 		m.retired = cfg.Record.Claimed
 		for _, g := range m.groups {
 			g.highest = m.retired
+			g.usedTicket = m.usedBefore(g.name)
 		}
 		m.resume(now)
 	}
 	m.flush(now)
 	return m, nil
+}
+
+// usedBefore bounds the epochs of a group for which an earlier run may have used a ticket: those of its leases, of any group, and
+// of this group where this node's own voter has heard of them. Its sender may repeat it still.
+func (m *Machine) usedBefore(group string) Epoch {
+	if m.voter == nil {
+		return m.retired
+	}
+	return min(m.retired, m.voter.group(group).highest)
 }
 
 func (m *Machine) setVoters(nodes, voters []string) {
@@ -243,18 +253,14 @@ func (m *Machine) progress(now Time) {
 	m.lapse(now)
 	m.witnessTick(now)
 	m.witnessExtend(now)
-	asks := m.holding > 0 && now.Boot >= m.nextRound
-	if asks {
+	if m.holding > 0 && now.Boot >= m.nextRound {
 		m.nextRound = now.Boot.Add(RenewInterval(m.cfg.TTL))
 		m.startRounds(now)
 	}
 	for _, name := range m.names {
 		g := m.groups[name]
 		m.holderTick(now, g)
-		asks = m.candidateTick(now, g) || asks
-	}
-	if asks && m.voter == nil {
-		m.askAlong(now)
+		m.candidateTick(now, g)
 	}
 	m.repeatTick(now)
 }

@@ -66,6 +66,52 @@ func TestTicketForAnEpochThatWasAskedFor(t *testing.T) {
 	}
 }
 
+// b takes a group by a ticket, hands it on, and its agent restarts before anybody has heard of that. a, which has not heard
+// of the ticket's use either, repeats it: b's lease of that epoch must not come again. (Found by internal/sim.)
+func TestTicketOfAnEarlierRun(t *testing.T) {
+	w := newTrio(t)
+	w.m["a"].SetEligible(w.at(), "web", true, 0)
+	w.m["b"].SetEligible(w.at(), "web", true, 1)
+	w.m["a"].Tick(w.at())
+	w.deliver("a", "c")
+	w.deliver("c", "a")
+	w.lose()
+	if why := w.m["a"].Transfer(w.at(), "web", Target{Node: "b", RunID: RunID('b')}); why != ReasonNone {
+		t.Fatal(why)
+	}
+	w.collect()
+	var again []Message
+	for _, p := range w.net {
+		if p.to == "b" {
+			again = append(again, p.msg)
+		}
+	}
+	for _, way := range [][2]string{{"a", "b"}, {"a", "c"}, {"b", "c"}, {"c", "b"}} {
+		w.deliver(way[0], way[1])
+	}
+	used, _ := w.m["b"].Group(w.now, "web")
+	if !w.m["b"].Valid(w.now, "web") {
+		t.Fatal("the ticket did not do: this shows nothing")
+	}
+	if why := w.m["b"].Transfer(w.at(), "web", Target{Node: "c", RunID: RunID('c')}); why != ReasonNone {
+		t.Fatal(why)
+	}
+	w.lose()
+	w.now = w.now.Add(20 * time.Millisecond)
+	w.start("b", 10)
+	w.m["b"].SetEligible(w.at(), "web", true, 1)
+	for _, msg := range again {
+		msg.Seq.Counter += 100
+		w.m["b"].Step(w.at(), msg)
+	}
+	for _, way := range [][2]string{{"b", "a"}, {"b", "c"}, {"a", "b"}, {"c", "b"}} {
+		w.deliver(way[0], way[1])
+	}
+	if v, _ := w.m["b"].Group(w.now, "web"); w.m["b"].Valid(w.now, "web") && v.Epoch == used.Epoch {
+		t.Errorf("b holds epoch %d again", v.Epoch)
+	}
+}
+
 // trio is three machines with a network that delivers what it is told to.
 type trio struct {
 	t      *testing.T

@@ -2,7 +2,6 @@ package lease
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 )
@@ -40,40 +39,5 @@ func TestTurn(t *testing.T) {
 			t.Errorf("rank %d: %v more", rank, whole)
 		}
 		last = order
-	}
-}
-
-// What a node without a vote may own costs it one question in a lease, or none beside its renewals, however many groups these are,
-// and whenever their owners renew.
-func TestCandidatesWithoutAVoteShareAQuestion(t *testing.T) {
-	const span = 10 // leases
-	asked := func(groups int, owns bool) uint64 {
-		names, script := []string{"own"}, []string{}
-		for i := range groups {
-			g, owner := fmt.Sprintf("g%02d", i), []string{"a", "b", "c"}[i%3]
-			names = append(names, g)
-			script = append(script, fmt.Sprintf("eligible %s %s 0", owner, g), "run 37ms")
-		}
-		s := run(t, nil, "cluster ttl=1s nodes=a,b,c,x voters=a,b,c groups="+strings.Join(names, ","))
-		for _, line := range append([]string{"start a b c x", "run 2s"}, script...) {
-			s = run(t, s, line)
-		}
-		if owns {
-			s = run(t, s, "eligible x own 0")
-		}
-		for _, g := range names[1:] {
-			s = run(t, s, "eligible x "+g+" 0")
-		}
-		s = run(t, s, "run 5s")
-		before := s.machines["x"].counter
-		run(t, s, fmt.Sprintf("run %ds", span))
-		return s.machines["x"].counter - before
-	}
-	if one, many := asked(1, false), asked(20, false); many > 3*one {
-		t.Errorf("%d datagrams for 20 groups, %d for one", many, one)
-	}
-	// Three a round to the voters; what a question that was refused gives back is one to each of the rest.
-	if none, many := asked(0, true), asked(20, true); none < span*9 || many > none+span*6 {
-		t.Errorf("an owner sends %d datagrams, and %d if it may own 20 groups more", none, many)
 	}
 }
