@@ -120,14 +120,19 @@ func newSite(t *testing.T, semiSync bool, change ...func(*lab.GroupConfig)) *sit
 
 func (s *site) server(node string) *lab.Database { return s.db.Servers[node] }
 
-// node returns what vote knows of the group on a node.
+// state returns what vote knows of the group, and of it on a node that is alive.
 func (s *site) state(ctx context.Context, node string) (g control.Group, ng control.NodeGroup, err error) {
-	st, err := s.Node("vote").Status(ctx)
+	return s.stateBy(ctx, "vote", node)
+}
+
+// stateBy is state as another node sees it.
+func (s *site) stateBy(ctx context.Context, viewer, node string) (g control.Group, ng control.NodeGroup, err error) {
+	st, err := s.Node(viewer).Status(ctx)
 	if err != nil {
 		return g, ng, err
 	}
 	for _, n := range st.Nodes {
-		if n.Name == node {
+		if n.Name == node && n.Alive { // else it is what was known once
 			ng = n.Groups["db"]
 		}
 	}
@@ -164,15 +169,24 @@ func (s *site) anyOwner() (owner string) {
 	return owner
 }
 
-// ready waits until a node could take over.
+// ready waits until a node could take over, and until the owner knows it too: the owner decides on a switchover, and one that has
+// just come back is heard of by one machine after the other.
 func (s *site) ready(node string) {
 	s.t.Helper()
 	eventually(s.t, node+" is ready", func(ctx context.Context) error {
-		_, ng, err := s.state(ctx, node)
-		if err == nil && !(ng.Eligible && ng.Service != nil && ng.Service.Connected) {
-			err = fmt.Errorf("%s: %+v", ng.Reason, ng.Service)
+		viewer := "vote"
+		for {
+			g, ng, err := s.stateBy(ctx, viewer, node)
+			switch {
+			case err != nil:
+				return err
+			case !(ng.Eligible && ng.Service != nil && ng.Service.Connected):
+				return fmt.Errorf("%s, says %s: %+v", ng.Reason, viewer, ng.Service)
+			case viewer != "vote" || g.Owner == "" || g.Owner == node:
+				return nil
+			}
+			viewer = g.Owner
 		}
-		return err
 	})
 }
 
