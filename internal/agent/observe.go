@@ -72,8 +72,8 @@ func (l *loop) ownerOf(now lease.Instant, name string, g *groupRun) (string, uin
 	switch {
 	case v.Holder == best || v.Holder == "" && !l.voters.has(l.node):
 		return best, epoch
-	case v.Holder == "" && l.machine.Quarantine(now) > 0:
-		return best, epoch // this node's voter has no memory yet
+	case v.Holder == "" && l.machine.Quarantine(now.Add(-l.ttl/2)) > 0:
+		return best, epoch // this node's voter has no memory yet: it promises at the first renewal after its quarantine
 	}
 	return "", 0
 }
