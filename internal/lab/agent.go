@@ -18,6 +18,9 @@ const AgentLog = "agent"
 // agentTimerSlack is TimerSlackNSec= of hbagent.service.
 const agentTimerSlack = time.Millisecond
 
+// lastWords is how many lines of an agent's log an error carries: a crash says why first, and where all its goroutines were then.
+const lastWords = 100
+
 // ErrNoAgentRuns is returned by what needs a running agent on the node.
 var ErrNoAgentRuns = errors.New("no agent runs there")
 
@@ -49,7 +52,7 @@ func (n *Node) StartAgent(ctx context.Context, extra ...string) error {
 	n.procMu.Unlock()
 	return Poll(ctx, func() error {
 		if !p.Running() {
-			return fatal{fmt.Errorf("the agent of %s ended: %s; its last words:\n%s", n.Name, p.ending(), p.Tail(10))}
+			return fatal{fmt.Errorf("the agent of %s ended: %s; its last words:\n%s", n.Name, p.ending(), p.Tail(lastWords))}
 		}
 		_, err := n.Status(ctx)
 		return err

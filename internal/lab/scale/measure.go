@@ -275,11 +275,17 @@ func Measure(ctx context.Context, w *lab.World, plan Plan, hbagent string, span 
 	return p
 }
 
-// brief is the first line of what went wrong, and how many lines more: each of a hundred agents may have had its trouble.
+// brief is the first line of what went wrong, the one that says how an agent crashed, and how many lines more: each of a hundred
+// agents may have had its trouble.
 func brief(why string) string {
 	lines := strings.Split(why, "\n")
 	if len(lines) == 1 {
 		return why
 	}
-	return fmt.Sprintf("%s (and %d more lines)", lines[0], len(lines)-1)
+	out, rest := lines[0], len(lines)-1
+	crashed := func(line string) bool { return strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") }
+	if i := slices.IndexFunc(lines[1:], crashed); i >= 0 {
+		out, rest = out+" "+lines[1+i], rest-1
+	}
+	return fmt.Sprintf("%s (and %d more lines)", out, rest)
 }
