@@ -283,7 +283,9 @@ func brief(why string) string {
 		return why
 	}
 	out, rest := lines[0], len(lines)-1
-	crashed := func(line string) bool { return strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:") }
+	crashed := func(line string) bool {
+		return strings.HasPrefix(line, "panic:") || strings.HasPrefix(line, "fatal error:")
+	}
 	if i := slices.IndexFunc(lines[1:], crashed); i >= 0 {
 		out, rest = out+" "+lines[1+i], rest-1
 	}
