@@ -97,7 +97,8 @@ func (l *loop) shut(e lease.Shut) error {
 
 // open opens a group that this node has just won, or puts it off while somebody
 // else answers for an address: the last owner may be dying slowly, and gets one
-// more ttl. Not longer: a router with proxy ARP answers for everything.
+// more ttl. Not longer: a router with proxy ARP answers for everything. An answer counts for a ttl, or until the look after
+// the next where looks have become rare.
 func (l *loop) open(e lease.Open) {
 	g := l.groups[e.Group]
 	g.epoch = uint64(e.Epoch)

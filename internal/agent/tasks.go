@@ -19,8 +19,8 @@ const (
 	// is renewed when it has two thirds left. Then the candidate looks who answers for the
 	// addresses, so that the answer is there when the group is free.
 	suspectDivisor = 2
-	probeDivisor   = 4 // one look lasts ttl/4
-	slowestLook    = 5 * time.Second
+	probeDivisor   = 4               // one look lasts ttl/4
+	slowestLook    = 5 * time.Second // at a group that nobody has owned for long: see lookGap
 )
 
 // vipEvent takes what the address manager has seen.

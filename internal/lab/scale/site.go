@@ -22,7 +22,7 @@ type Plan struct {
 	// Candidates is how many nodes may own a group. With as many as there are nodes, one node owns all groups; with
 	// fewer, the groups are spread over all nodes.
 	Candidates int
-	// TTL is that of the leases; 0: TTL.
+	// TTL is that of the leases; 0: a second, the constant TTL.
 	TTL time.Duration
 }
 
